@@ -1,0 +1,297 @@
+package plan
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// The encoding is a magic, a format number, the length of the body, the body
+// and its CRC-32C (against truncation and bit rot, not against an attacker:
+// the file's owner is checked by whoever reads it). Integers are little
+// endian and fixed width, strings and slices carry a 32-bit length.
+const (
+	magic = "SBXPLAN\x00"
+	// Format grows with every change of the encoding; a plan of another
+	// format is stale.
+	Format = 1
+	// MaxSize bounds an encoded plan in bytes. A plan of 4096 instructions
+	// and 2,000 steps is under 1 MiB; at half of this bound large closures
+	// with inlined files would not fit, at twice nothing would be gained.
+	MaxSize = 4 << 20
+
+	maxItems = 1 << 16
+	head     = len(magic) + 4 + 4
+)
+
+// Sentinels of Decode. All of them mean: compile again.
+var (
+	ErrFormat  = errors.New("plan has another format")
+	ErrCorrupt = errors.New("plan is corrupt")
+)
+
+// Encode returns the durable form of p.
+func (p *Plan) Encode() ([]byte, error) {
+	w := &writer{b: make([]byte, head, 16<<10)}
+	p.walk(w)
+	if w.err != nil {
+		return nil, w.err
+	}
+	if len(w.b)+4 > MaxSize {
+		return nil, errors.New("plan is larger than 4 MiB")
+	}
+	copy(w.b, magic)
+	binary.LittleEndian.PutUint32(w.b[len(magic):], Format)
+	binary.LittleEndian.PutUint32(w.b[len(magic)+4:], uint32(len(w.b)-head))
+	return binary.LittleEndian.AppendUint32(w.b, checksum(w.b[head:])), nil
+}
+
+// Decode reads what Encode wrote. It returns ErrFormat for another version
+// and ErrCorrupt for everything else that is not exactly one plan; it never
+// panics and allocates no more than a small multiple of len(b). The result
+// shares no memory with b.
+//
+// Trust boundary. Who controls the input: whoever can write the state
+// directory. What privilege is held: the caller's, root in the worst case.
+// What has been checked: nothing of the bytes; the reader has checked that
+// the file's owner is root or the caller. What fails closed: any error here
+// makes the plan stale, and it is compiled anew.
+func Decode(b []byte) (*Plan, error) {
+	if len(b) < head+4 || len(b) > MaxSize || string(b[:len(magic)]) != magic {
+		return nil, ErrCorrupt
+	}
+	if binary.LittleEndian.Uint32(b[len(magic):]) != Format {
+		return nil, ErrFormat
+	}
+	n := int(binary.LittleEndian.Uint32(b[len(magic)+4:]))
+	if n != len(b)-head-4 || binary.LittleEndian.Uint32(b[head+n:]) != checksum(b[head:head+n]) {
+		return nil, ErrCorrupt
+	}
+	r := &reader{s: string(b[head : head+n])}
+	p := new(Plan)
+	p.walk(r)
+	if r.bad || r.off != len(r.s) {
+		return nil, ErrCorrupt
+	}
+	return p, nil
+}
+
+// codec is written once for both directions, so that they cannot differ.
+type codec interface {
+	u64(*uint64)
+	str(*string)
+	bytes(*[]byte)
+	// count codes a slice length; the reader bounds it by what is left.
+	count(int) int
+}
+
+func (p *Plan) walk(c codec) {
+	c.str(&p.Build)
+	c.str(&p.BootID)
+	c.str(&p.Command)
+	c.str(&p.Version)
+	c.str(&p.Revision)
+	c.u64(&p.Generation)
+	for i := range resize(c, &p.Stamps) {
+		p.Stamps[i].walk(c)
+	}
+	c.str(&p.Exec.Path)
+	c.str(&p.Exec.Inside)
+	p.Exec.Identity.walk(c)
+	strs(c, &p.Argv)
+	strs(c, &p.Env.Set)
+	strs(c, &p.Env.Pass)
+	for i := range resize(c, &p.View) {
+		p.View[i].walk(c)
+	}
+	c.str(&p.Chdir)
+	c.str(&p.Hostname)
+	c.bytes(&p.Filter.Insns)
+	for i := range resize(c, &p.Filter.ExecOnce) {
+		num(c, &p.Filter.ExecOnce[i])
+	}
+	boolean(c, &p.DenyWriteExecute)
+	boolean(c, &p.Loopback)
+	p.Limits.walk(c)
+	for i := range resize(c, &p.Rlimits) {
+		num(c, &p.Rlimits[i].Resource)
+		c.u64(&p.Rlimits[i].Value)
+	}
+	strs(c, &p.Require)
+}
+
+func (s *Stamp) walk(c codec) {
+	c.str(&s.Path)
+	c.u64(&s.Dev)
+	c.u64(&s.Ino)
+	num(c, &s.Size)
+	num(c, &s.MtimeNs)
+	num(c, &s.CtimeNs)
+	boolean(c, &s.Absent)
+}
+
+func (s *Step) walk(c codec) {
+	num(c, &s.Kind)
+	num(c, &s.Flags)
+	num(c, &s.Mode)
+	c.str(&s.Path)
+	c.str(&s.Source)
+	c.bytes(&s.Data)
+	c.u64(&s.Size)
+	c.u64(&s.Files)
+}
+
+func (l *Limits) walk(c codec) {
+	c.u64(&l.MemoryMax)
+	c.u64(&l.MemorySwapMax)
+	boolean(c, &l.SwapSet)
+	c.u64(&l.PidsMax)
+	c.u64(&l.CPUQuota)
+	c.u64(&l.CPUPeriod)
+	c.u64(&l.CPUWeight)
+	strs(c, &l.IOMax)
+	num(c, &l.Timeout)
+	c.u64(&l.OutputMax)
+	strs(c, &l.Required)
+}
+
+// num codes any integer as 64 bits; a value that does not fit its type back
+// again is corrupt.
+func num[T ~uint8 | ~uint16 | ~uint32 | ~int64](c codec, v *T) {
+	u := uint64(*v)
+	c.u64(&u)
+	*v = T(u)
+	if r, ok := c.(*reader); ok && uint64(*v) != u {
+		r.bad = true
+	}
+}
+
+func boolean(c codec, v *bool) {
+	var u uint64
+	if *v {
+		u = 1
+	}
+	c.u64(&u)
+	*v = u == 1
+	if r, ok := c.(*reader); ok && u > 1 {
+		r.bad = true
+	}
+}
+
+func strs(c codec, v *[]string) {
+	for i := range resize(c, v) {
+		c.str(&(*v)[i])
+	}
+}
+
+// resize codes the length of *v, makes *v that long when reading and returns
+// it.
+func resize[T any](c codec, v *[]T) []T {
+	n := c.count(len(*v))
+	if n != len(*v) {
+		*v = make([]T, n)
+	}
+	return *v
+}
+
+type writer struct {
+	b   []byte
+	err error
+}
+
+func (w *writer) u64(v *uint64) { w.b = binary.LittleEndian.AppendUint64(w.b, *v) }
+
+func (w *writer) str(v *string) {
+	w.b = binary.LittleEndian.AppendUint32(w.b, uint32(len(*v)))
+	w.b = append(w.b, *v...)
+}
+
+func (w *writer) bytes(v *[]byte) {
+	w.b = binary.LittleEndian.AppendUint32(w.b, uint32(len(*v)))
+	w.b = append(w.b, *v...)
+}
+
+func (w *writer) count(n int) int {
+	if n > maxItems {
+		w.err = errors.New("plan has more than 65536 entries in a list")
+	}
+	w.b = binary.LittleEndian.AppendUint32(w.b, uint32(n))
+	return n
+}
+
+type reader struct {
+	s   string
+	off int
+	bad bool
+}
+
+func (r *reader) u64(v *uint64) {
+	if r.bad || len(r.s)-r.off < 8 {
+		r.bad, *v = true, 0
+		return
+	}
+	var u uint64
+	for i := 7; i >= 0; i-- {
+		u = u<<8 | uint64(r.s[r.off+i])
+	}
+	*v = u
+	r.off += 8
+}
+
+func (r *reader) length() int {
+	if r.bad || len(r.s)-r.off < 4 {
+		r.bad = true
+		return 0
+	}
+	s := r.s[r.off:]
+	n := uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
+	r.off += 4
+	if uint64(n) > uint64(len(r.s)-r.off) {
+		r.bad = true
+		return 0
+	}
+	return int(n)
+}
+
+func (r *reader) str(v *string) {
+	n := r.length()
+	*v = r.s[r.off : r.off+n]
+	r.off += n
+}
+
+func (r *reader) bytes(v *[]byte) {
+	n := r.length()
+	if n > 0 {
+		*v = []byte(r.s[r.off : r.off+n])
+	}
+	r.off += n
+}
+
+func (r *reader) count(int) int {
+	// Every element takes at least 4 bytes, so the length check of a string
+	// of that many bytes is a bound as well.
+	n := r.length()
+	if n > maxItems || n*4 > len(r.s)-r.off {
+		r.bad = true
+		return 0
+	}
+	return n
+}
+
+// checksum is CRC-32C by a nibble table: hash/crc32 would be linked into the
+// hot path for nothing else, and a plan has some 10 KiB.
+func checksum(b []byte) uint32 {
+	c := ^uint32(0)
+	for _, x := range b {
+		c ^= uint32(x)
+		c = c>>4 ^ crcTable[c&15]
+		c = c>>4 ^ crcTable[c&15]
+	}
+	return ^c
+}
+
+// crcTable holds the remainders of the sixteen nibbles for the reflected
+// Castagnoli polynomial 0x82f63b78.
+var crcTable = [16]uint32{
+	0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
+	0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
+}

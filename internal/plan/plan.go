@@ -1,0 +1,204 @@
+// Package plan is the compiled form of one command: everything that a launch
+// needs and that does not depend on the call. The engine makes a Plan when a
+// bundle is loaded, the state directory keeps it in the encoding of Encode,
+// and sbx carries it out without parsing a policy, a manifest or YAML.
+//
+// Use [Decode] to read one and [Plan.Encode] to write one. A Plan is plain
+// data: it has no behaviour, opens nothing and is the same on every host for
+// the same inputs, so it is golden-tested without privileges. It does not
+// protect itself: whoever reads one checks first who owns the file.
+package plan
+
+import "time"
+
+// Plan is one revision of one command, ready to be launched.
+type Plan struct {
+	// Build is the build identity of the sbxd that made the plan. A plan of
+	// another build is stale, never interpreted.
+	Build string
+	// BootID is /proc/sys/kernel/random/boot_id when the plan was made:
+	// device numbers and ctimes in Stamps are only comparable within a boot.
+	BootID string
+
+	// Command is the dotted name; for `sbx exec` it is empty.
+	Command string
+	// Version is the manifest's version, a semver; empty for `sbx exec`.
+	Version string
+	// Revision is the digest of the bundle, "sha256:HEX".
+	Revision string
+	// Generation is the snapshot's increasing number; 0 for `sbx exec`.
+	Generation uint64
+
+	// Stamps must all match, or the plan is stale.
+	Stamps []Stamp
+
+	// Exec is what is executed.
+	Exec Exec
+	// Argv is the fixed front of the argument vector, argv[0] included; the
+	// caller's arguments follow it.
+	Argv []string
+	// Env says how the environment is made.
+	Env Env
+
+	// View is the file tree in the order in which it is put together.
+	View []Step
+	// Chdir is where the workload starts, absolute and inside the view.
+	// Empty: the caller's directory, when a Tree of the view has Source
+	// SourceCwd, else /tmp.
+	Chdir string
+	// Hostname is the UTS node name inside.
+	Hostname string
+
+	// Filter is the seccomp program.
+	Filter Filter
+	// DenyWriteExecute sets PR_SET_MDWE where the kernel has it (6.3).
+	DenyWriteExecute bool
+	// Loopback brings lo up in the network namespace.
+	Loopback bool
+
+	// Limits bound the run.
+	Limits Limits
+	// Rlimits are set in the workload, soft and hard alike.
+	Rlimits []Rlimit
+	// Require names the layers that must be applied, or the run is refused.
+	Require []string
+}
+
+// Stamp is the identity of one file or directory: what fstat(2) gave when the
+// plan was made. Times are nanoseconds since the epoch.
+type Stamp struct {
+	Path                   string
+	Dev, Ino               uint64
+	Size, MtimeNs, CtimeNs int64
+	// Absent is set for a path that did not exist: it must still not exist.
+	Absent bool
+}
+
+// Exec is the program that the kernel executes.
+type Exec struct {
+	// Path is the absolute host path of the ELF file that is executed: the
+	// program, or the interpreter of a `#!` script.
+	Path string
+	// Inside is its absolute path in the view, where it is bound by
+	// descriptor.
+	Inside string
+	// Identity is what fstat of Path must give at launch; Identity.Path is
+	// Path.
+	Identity Stamp
+}
+
+// Env makes the environment: Set in order, then each Pass name that the
+// caller has and that Set does not name.
+type Env struct {
+	// Set holds "NAME=value" strings, sorted by name.
+	Set []string
+	// Pass holds names; a trailing '*' is a prefix match.
+	Pass []string
+}
+
+// StepKind says what a Step makes.
+type StepKind uint8
+
+// The kinds of steps. The zero value is invalid.
+const (
+	// Dir makes a directory with Mode.
+	Dir StepKind = iota + 1
+	// Symlink makes a symbolic link to Source at Path.
+	Symlink
+	// File makes a regular file with Mode and Data.
+	File
+	// Tmpfs mounts a tmpfs bounded by Size bytes and Files inodes.
+	Tmpfs
+	// Proc mounts a private proc; with Subset it is subset=pid.
+	Proc
+	// Devpts mounts a private devpts.
+	Devpts
+	// Device binds the host's device node Source at Path.
+	Device
+	// Tree binds the host's file or directory Source at Path, recursively.
+	Tree
+	// Seal makes the mount at Path read-only, not recursively.
+	Seal
+)
+
+// Flags qualify a Step.
+type Flags uint16
+
+// The flags of a step. nosuid and nodev are always set on everything that a
+// launch mounts, device nodes excepted (nosuid only).
+const (
+	// Writable leaves a Tree writable; without it a Tree is read-only all
+	// the way down (mount_setattr(2) with AT_RECURSIVE).
+	Writable Flags = 1 << iota
+	// Executable leaves out noexec.
+	Executable
+	// Optional skips the step when the source does not exist.
+	Optional
+	// Subset mounts proc with subset=pid (5.8).
+	Subset
+	// SourceCwd takes the caller's working directory, by descriptor, as the
+	// Source and as the Path.
+	SourceCwd
+	// Mapped: a writable Tree whose owner is mapped to the run's id by an
+	// idmapped mount, when the launcher is root.
+	Mapped
+	// OverFile: Path is a file, not a directory (the mount point is made as
+	// an empty file where it does not exist).
+	OverFile
+	// Exists: the mount point exists already (below an earlier Tree) and
+	// must not be made.
+	Exists
+)
+
+// Step is one entry of the view. Path is absolute in the new root.
+type Step struct {
+	Kind   StepKind
+	Flags  Flags
+	Mode   uint32
+	Path   string
+	Source string
+	Data   []byte
+	// Size bounds a Tmpfs in bytes, Files in inodes; 0 is refused by Encode.
+	Size, Files uint64
+}
+
+// Filter is a seccomp-bpf program.
+type Filter struct {
+	// Insns holds struct sock_filter entries, 8 bytes each in the byte
+	// order of the host; at most 4096 of them (BPF_MAXINSNS).
+	Insns []byte
+	// ExecOnce holds the instruction indexes whose constant the launch
+	// replaces by the low and high words of the path, argv and envp
+	// addresses of the one permitted execveat(2): path low, path high, argv
+	// low, argv high, envp low, envp high. Empty: execve is not
+	// held to one call.
+	ExecOnce []uint16
+}
+
+// Limits bound a run. Zero means no bound.
+type Limits struct {
+	MemoryMax uint64
+	// MemorySwapMax counts only where SwapSet: 0 is a bound as well.
+	MemorySwapMax uint64
+	SwapSet       bool
+	PidsMax       uint64
+	// CPUQuota microseconds of every CPUPeriod microseconds.
+	CPUQuota, CPUPeriod uint64
+	CPUWeight           uint64
+	// IOMax holds lines for io.max: "MAJ:MIN rbps=... wbps=...".
+	IOMax []string
+	// Timeout is wall time.
+	Timeout time.Duration
+	// OutputMax bounds the bytes of stdout and stderr together.
+	OutputMax uint64
+	// Required holds the names of the limits that must be held or the run
+	// is refused: memory_max, memory_swap_max, pids_max, cpu_max,
+	// cpu_weight, io_max.
+	Required []string
+}
+
+// Rlimit is one setrlimit(2) call.
+type Rlimit struct {
+	Resource uint32
+	Value    uint64
+}

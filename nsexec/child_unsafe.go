@@ -1,0 +1,320 @@
+package nsexec
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// This file is what runs in PID 1 and PID 2 of a sandbox between clone3(2)
+// and execveat(2). It is a copy of a Go process of which only one thread was
+// cloned, so here hold the rules of the standard library's own fork path
+// (syscall.forkAndExecInChild): nosplit functions only, no allocation, no
+// write of a pointer, nothing that may call the scheduler; raw system calls
+// on memory that was laid out before. All signals are blocked from before
+// the clone on, so no Go signal handler can run here.
+
+// world is all that a child works on.
+type world struct {
+	init, work []op
+	slots      []uintptr
+	rec        Record
+	// failStep and failErrno are set by PID 2, which shares this memory
+	// until it executes the program.
+	failStep, failErrno uint32
+	listener            uintptr // slot
+	// secret is the region with the path, argv and envp of the one
+	// permitted execveat; init forgets it.
+	secret [3][2]uintptr
+	fds    [3]unix.PollFd
+	info   unix.SignalfdSiginfo
+	notif  seccompNotif
+	wait   unix.Timespec
+	status uintptr
+}
+
+// seccompNotif is struct seccomp_notif of linux/seccomp.h.
+type seccompNotif struct {
+	id         uint64
+	pid, flags uint32
+	nr         int32
+	arch       uint32
+	ip         uint64
+	args       [6]uint64
+}
+
+const (
+	// control is the descriptor number of init's end of the control socket.
+	control = 3
+	// statusOrphan is init's exit status when its supervisor has gone;
+	// nobody is there to read it.
+	statusOrphan = 137
+	statusFailed = 125
+
+	notifRecv = 0xc0502100 // SECCOMP_IOCTL_NOTIF_RECV
+)
+
+// unset is the value of a slot that nothing was saved in.
+const unset = ^uintptr(0)
+
+// graceLook is how long init gives the supervisor to look at the stopped
+// processes of a violation. Killing does not depend on it: the supervisor
+// kills as soon as it has seen enough; at a tenth a loaded host would lose
+// the program's name, at ten times a hanging supervisor would keep a stopped
+// run for seconds.
+const graceLook = 1 // seconds
+
+func cloneRaw(nr, a0, a1 uintptr) (r1, errno uintptr)
+
+// exit ends the calling process without running anything else.
+//
+//go:nosplit
+//go:norace
+func exit(status uintptr) {
+	for {
+		syscall.RawSyscall(unix.SYS_EXIT_GROUP, status, 0, 0)
+	}
+}
+
+// tolerated tells whether a failure is one that the operation allows.
+//
+//go:nosplit
+//go:norace
+func tolerated(f fault, e syscall.Errno) bool {
+	switch f {
+	case mayMissing:
+		return e == unix.ENOENT || e == unix.ENOTDIR
+	case mayExist:
+		return e == unix.EEXIST
+	case mayLack:
+		return e == unix.ENOSYS || e == unix.EINVAL || e == unix.EOPNOTSUPP || e == unix.ENOENT || e == unix.ENOSPC || e == unix.EBUSY
+	}
+	return false
+}
+
+// carryOut runs a list up to its end or to an opSpawn. It returns the step
+// and the errno of the operation that failed, or errno 0.
+//
+//go:nosplit
+//go:norace
+func carryOut(w *world, ops []op) (step uint32, errno syscall.Errno) {
+	for i := 0; i < len(ops); i++ {
+		o := &ops[i]
+		a := o.a
+		if o.from[0] != 0 {
+			a[o.to[0]] = w.slots[o.from[0]-1]
+		}
+		if o.from[1] != 0 {
+			a[o.to[1]] = w.slots[o.from[1]-1]
+		}
+		var r uintptr
+		var e syscall.Errno
+		switch o.nr {
+		case opVerify:
+			if !sameFile((*unix.Stat_t)(pointer(a[0])), (*unix.Stat_t)(pointer(a[1]))) {
+				e = unix.ESTALE
+			}
+		case opLoad32:
+			r = uintptr(uint32(*(*int32)(pointer(a[0]))))
+		case opStore32:
+			*(*uint32)(pointer(a[0])) = uint32(a[1])
+		case opNeed:
+			if a[0] == unset {
+				e = unix.ENOENT
+			}
+		case opNeedNot:
+			if a[0] != unset {
+				e = unix.EEXIST
+			}
+		case opZero:
+			for p := uintptr(0); p < a[1]; p++ {
+				*(*byte)(pointer(a[0] + p)) = 0
+			}
+		case opDropBounding:
+			for c := uintptr(0); ; c++ {
+				_, _, e = syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0)
+				if e != 0 {
+					break
+				}
+			}
+			if e == unix.EINVAL { // past the last capability of this kernel
+				e = 0
+			}
+		case opSpawn:
+			return 0, 0
+		default:
+			r, _, e = syscall.RawSyscall6(uintptr(o.nr), a[0], a[1], a[2], a[3], a[4], a[5])
+		}
+		if e != 0 {
+			if !tolerated(o.may, e) {
+				return uint32(o.step), e
+			}
+			if o.degrade != 0 {
+				w.rec.Degraded |= 1 << (o.degrade - 1)
+			}
+			i += int(o.skip)
+			continue
+		}
+		if o.save != 0 {
+			w.slots[o.save-1] = r
+		}
+	}
+	return 0, 0
+}
+
+// sameFile compares what identifies the content of a file: device, inode,
+// size, modification and change time.
+//
+//go:nosplit
+//go:norace
+func sameFile(a, b *unix.Stat_t) bool {
+	return a.Dev == b.Dev && a.Ino == b.Ino && a.Size == b.Size && a.Mtim == b.Mtim && a.Ctim == b.Ctim
+}
+
+// say sends the record as the last word of init.
+//
+//go:nosplit
+//go:norace
+func say(w *world) {
+	syscall.RawSyscall6(unix.SYS_SENDTO, control, uintptr(unsafe.Pointer(&w.rec)), recordSize, unix.MSG_NOSIGNAL, 0, 0)
+}
+
+//go:nosplit
+//go:norace
+func fail(w *world, step uint32, e uint32) {
+	w.rec.Kind, w.rec.Step, w.rec.Errno = Failed, step, e
+	say(w)
+	exit(statusFailed)
+}
+
+// beginInit is PID 1: it sets the sandbox up, starts PID 2 and stays as its
+// init. It never returns.
+//
+//go:nosplit
+//go:norace
+func beginInit(w *world) {
+	if step, e := carryOut(w, w.init); e != 0 {
+		fail(w, step, uint32(e))
+	}
+	pid := spawn(w)
+	if w.failErrno != 0 {
+		fail(w, w.failStep, w.failErrno)
+	}
+	// The addresses that the filter lets pass must not be found here.
+	for i := range w.secret {
+		if w.secret[i][1] != 0 {
+			syscall.RawSyscall(unix.SYS_MUNMAP, w.secret[i][0], w.secret[i][1], 0)
+		}
+	}
+	// The caller's streams end with the workload, not with init.
+	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, 2, 0)
+	serve(w, pid)
+}
+
+// spawn clones PID 2. The child shares memory, stack and descriptors with
+// init, which is stopped until the child executes the program or ends;
+// therefore the child never returns from this frame, and the parent returns
+// from it at once.
+//
+//go:noinline
+//go:nosplit
+//go:norace
+func spawn(w *world) uintptr {
+	pid, e := cloneRaw(unix.SYS_CLONE, unix.CLONE_VM|unix.CLONE_VFORK|unix.CLONE_FILES|uintptr(unix.SIGCHLD), 0)
+	if e != 0 {
+		w.failStep, w.failErrno = stepSpawn, uint32(e)
+		return 0
+	}
+	if pid != 0 {
+		return pid
+	}
+	// Past this point we are PID 2.
+	step, errno := carryOut(w, w.work)
+	w.failStep, w.failErrno = step, uint32(errno)
+	exit(statusFailed)
+	return 0
+}
+
+// serve is init's loop: it reaps, forwards signals, takes violations, and
+// ends the namespace with PID 2 or with the supervisor.
+//
+//go:nosplit
+//go:norace
+func serve(w *world, workload uintptr) {
+	const (
+		fromSupervisor = iota
+		signals
+		// The listener is looked at last: a call refused before PID 2 ended
+		// is then seen in the round that sees PID 2's end.
+		violations
+	)
+	w.fds[violations].Fd = int32(w.slots[w.listener])
+	for {
+		w.fds[0].Revents, w.fds[1].Revents, w.fds[2].Revents = 0, 0, 0
+		if _, _, e := syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&w.fds)), 3, 0, 0, 0, 0); e != 0 && e != unix.EINTR {
+			exit(statusFailed)
+		}
+		if w.fds[fromSupervisor].Revents != 0 {
+			exit(statusOrphan)
+		}
+		if w.fds[violations].Revents&unix.POLLIN != 0 {
+			takeViolation(w)
+		}
+		if w.fds[violations].Revents != 0 {
+			// POLLHUP: the last task under the filter has gone, a moment
+			// before its SIGCHLD. Out of the poll set, or this would spin.
+			w.fds[violations].Fd = -1
+		}
+		for {
+			n, _, _ := syscall.RawSyscall(unix.SYS_READ, uintptr(w.fds[signals].Fd), uintptr(unsafe.Pointer(&w.info)), unsafe.Sizeof(w.info))
+			if n != unsafe.Sizeof(w.info) {
+				break
+			}
+			// Only what comes from outside the namespace is forwarded: for
+			// that the sender's pid reads 0.
+			if w.info.Signo != uint32(unix.SIGCHLD) && w.info.Pid == 0 {
+				syscall.RawSyscall(unix.SYS_KILL, workload, uintptr(w.info.Signo), 0)
+			}
+		}
+		// The one place that reaps: a second one would lose PID 2's status.
+		for {
+			w.status = 0
+			pid, _, e := syscall.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&w.status)), unix.WNOHANG, 0, 0, 0)
+			if e != 0 || pid == 0 {
+				break
+			}
+			if pid == workload {
+				w.rec.Kind, w.rec.Status = Exited, uint32(w.status)
+				say(w)
+				// The kernel kills and waits for whatever is left of the
+				// namespace before the supervisor can reap us.
+				exit(0)
+			}
+		}
+	}
+}
+
+// takeViolation takes the refused call, stops the run, reports the call and
+// ends the namespace. The call is never answered, so it never executes.
+//
+//go:nosplit
+//go:norace
+func takeViolation(w *world) {
+	_, _, e := syscall.RawSyscall(unix.SYS_IOCTL, uintptr(w.fds[2].Fd), notifRecv, uintptr(unsafe.Pointer(&w.notif)))
+	w.rec.Kind = Violation
+	// ENOENT: a signal withdrew the call in between. It did not run, and it
+	// is a violation all the same.
+	if e == 0 {
+		w.rec.Known = 1
+		w.rec.NR, w.rec.Arch, w.rec.IP, w.rec.PID = w.notif.nr, w.notif.arch, w.notif.ip, w.notif.pid
+		w.rec.Args = w.notif.args
+	}
+	// After the receive: a signal before it would withdraw the notification.
+	syscall.RawSyscall(unix.SYS_KILL, ^uintptr(0), uintptr(unix.SIGSTOP), 0)
+	say(w)
+	w.fds[0].Revents = 0
+	w.wait.Sec = graceLook
+	syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&w.fds)), 1, uintptr(unsafe.Pointer(&w.wait)), 0, 0, 0)
+	exit(159)
+}

@@ -1,0 +1,268 @@
+package nsexec
+
+import (
+	"errors"
+	"runtime"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// program is a launch laid out in memory: the two lists of operations, the
+// names of their steps and everything that they point to.
+type program struct {
+	world world
+	steps []stepName
+	mem   arena
+	list  *[]op // the list that add appends to
+	step  uint16
+	slots int
+	// hostProc is the slot of an O_PATH descriptor of the host's /proc.
+	hostProc int
+}
+
+// stepSpawn is the step of the clone of PID 2; the program makes it first.
+const stepSpawn = 0
+
+// noSlot stands for "no slot".
+const noSlot = -1
+
+// begin starts a new step; the operations added from here on belong to it.
+func (p *program) begin(verb, source, path string) {
+	p.step = uint16(len(p.steps))
+	p.steps = append(p.steps, stepName{verb, source, path})
+}
+
+func (p *program) add(nr uint32, a ...uintptr) *op {
+	*p.list = append(*p.list, op{nr: nr, step: p.step})
+	o := &(*p.list)[len(*p.list)-1]
+	copy(o.a[:], a)
+	return o
+}
+
+// slot makes a new slot.
+func (p *program) slot() int {
+	p.slots++
+	return p.slots - 1
+}
+
+// into saves the operation's result in a new slot.
+func (p *program) into(o *op) int {
+	s := p.slot()
+	o.save = uint16(s + 1)
+	return s
+}
+
+// arg makes argument n of o come from a slot.
+func (o *op) arg(n uint8, slot int) *op {
+	i := 0
+	if o.from[0] != 0 {
+		i = 1
+	}
+	o.from[i], o.to[i] = uint16(slot+1), n
+	return o
+}
+
+func (o *op) tolerate(f fault) *op { o.may = f; return o }
+
+const (
+	atCwd     = ^uintptr(99) // AT_FDCWD
+	emptyPath = unix.AT_EMPTY_PATH
+)
+
+// assemble lays out the launch of c. childEnd is init's end of the control
+// socket.
+func assemble(c Config, childEnd int) (*program, error) {
+	if len(c.Plan.View) == 0 {
+		return nil, errors.New("plan has no view (this is a bug)")
+	}
+	p := &program{steps: make([]stepName, 0, 128)}
+	p.world.init = make([]op, 0, 192)
+	p.begin("clone", "", "the workload")
+	p.list = &p.world.init
+	p.isolate(c, childEnd)
+	exe := p.view(c)
+	p.identity(c)
+	p.prepareServe()
+	p.add(opSpawn)
+	p.list = &p.world.work
+	p.world.work = make([]op, 0, 32)
+	if err := p.workload(c, exe); err != nil {
+		p.forgetSecrets()
+		return nil, err
+	}
+	p.world.slots = make([]uintptr, p.slots)
+	for i := range p.world.slots {
+		p.world.slots[i] = unset
+	}
+	return p, nil
+}
+
+// isolate: the first operations of init, in the host's file tree.
+func (p *program) isolate(c Config, childEnd int) {
+	// The write end of the control socket must exist in the supervisor
+	// alone: else its death would go unseen. So everything inherited goes
+	// first, without an upper bound (CONTAINMENT 20).
+	p.begin("close", "", "inherited descriptors")
+	if childEnd != control {
+		p.add(unix.SYS_DUP3, uintptr(childEnd), control, unix.O_CLOEXEC)
+	}
+	p.add(unix.SYS_CLOSE_RANGE, control+1, uintptr(^uint32(0)), 0)
+	p.begin("set", "", "the parent-death signal")
+	p.add(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+	p.hideSupervisor()
+
+	if c.Identity.Mode == OwnUser {
+		// A user may map only his own ids, one of each, and the groups only
+		// after giving up setgroups (user_namespaces(7)).
+		p.begin("map", "", "the user's ids")
+		p.write(atCwd, "/proc/self/setgroups", "deny")
+		p.write(atCwd, "/proc/self/uid_map", ids(InsideID, c.Identity.HostUID))
+		p.write(atCwd, "/proc/self/gid_map", ids(InsideID, c.Identity.HostGID))
+		p.forbidUserNamespaces(noSlot)
+	}
+	if c.TimeOffset > 0 {
+		p.begin("make", "", "a time namespace")
+		o := p.add(unix.SYS_UNSHARE, unix.CLONE_NEWTIME).tolerate(mayLack)
+		o.degrade, o.skip = 1, 3 // DegradedTime
+		back := "-" + decimal(uint64(c.TimeOffset)) + " 0\n"
+		p.write(atCwd, "/proc/self/timens_offsets", "monotonic "+back+"boottime "+back)
+	}
+	// Not dumpable: nothing inside may look into a copy of the supervisor's
+	// memory. Only now, because /proc/self belongs to root from here on.
+	p.begin("make", "", "init undumpable")
+	p.add(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	p.begin("set", "", "session and umask")
+	p.add(unix.SYS_SETSID)
+	p.add(unix.SYS_UMASK, 0) // modes of the view are taken as written
+	p.begin("make", "", "mounts private")
+	p.add(unix.SYS_MOUNT, p.mem.str("none"), p.mem.str("/"), 0, unix.MS_REC|unix.MS_PRIVATE, 0)
+}
+
+// hideSupervisor clears the supervisor's arguments and environment from the
+// stack of the copy, where /proc/1/cmdline would show them, and its name.
+func (p *program) hideSupervisor() {
+	p.begin("hide", "", "the supervisor's arguments")
+	if from, n := argumentArea(); n > 0 {
+		p.add(opZero, from, n)
+	}
+	p.add(unix.SYS_PRCTL, unix.PR_SET_NAME, p.mem.str("sbx-init"), 0, 0, 0)
+}
+
+// write puts s into the file with one write(2).
+func (p *program) write(dir uintptr, path, s string) *op {
+	o := p.add(unix.SYS_OPENAT, dir, p.mem.str(path), unix.O_WRONLY|unix.O_CLOEXEC)
+	fd := p.into(o)
+	p.add(unix.SYS_WRITE, 0, p.mem.str(s), uintptr(len(s))).arg(0, fd)
+	p.add(unix.SYS_CLOSE).arg(0, fd)
+	return &(*p.list)[len(*p.list)-3]
+}
+
+// forbidUserNamespaces sets the limit of the run's own user namespace to
+// none, beside the filter. The table is found through the user namespace of
+// the process that opens it. proc is the slot of a descriptor of a full
+// /proc, or noSlot while the host's is in place.
+func (p *program) forbidUserNamespaces(proc int) {
+	p.begin("forbid", "", "further user namespaces")
+	path, dir := "sys/user/max_user_namespaces", uintptr(0)
+	if proc == noSlot {
+		path, dir = "/proc/"+path, atCwd
+	}
+	o := p.write(dir, path, "0")
+	if proc != noSlot {
+		o.arg(0, proc)
+	}
+	o.tolerate(mayLack)
+	o.skip, o.degrade = 2, 5 // DegradedUserMax
+}
+
+// identity: ids, capabilities, no_new_privs. Every mount is done.
+func (p *program) identity(c Config) {
+	switch c.Identity.Mode {
+	case LateUserNS:
+		p.begin("make", "", "the user namespace")
+		p.add(unix.SYS_UNSHARE, unix.CLONE_NEWUSER)
+		rec := Record{Kind: NeedMaps}
+		p.add(unix.SYS_SENDTO, control, put(&p.mem, rec), recordSize, unix.MSG_NOSIGNAL, 0, 0)
+		p.add(unix.SYS_RECVFROM, control, addr(p.mem.alloc(8)), 8, 0, 0, 0)
+		p.forbidUserNamespaces(p.hostProc)
+		p.add(unix.SYS_CLOSE).arg(0, p.hostProc)
+		p.setIDs(InsideID, InsideID)
+	case NoUserNS:
+		p.begin("clear", "", "securebits")
+		p.add(unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, 0, 0, 0, 0)
+		p.begin("empty", "", "the capability bounding set")
+		p.add(opDropBounding) // before setresuid takes CAP_SETPCAP away
+		p.setIDs(c.Identity.HostUID, c.Identity.HostGID)
+	}
+	if c.Identity.Mode != NoUserNS {
+		// Needs CAP_SETPCAP in this user namespace, so before capset.
+		p.begin("empty", "", "the capability bounding set")
+		p.add(opDropBounding)
+	}
+	// Entered from host uid 0, setresuid leaves every capability of the new
+	// user namespace in place: the uid that it leaves is not uid 0 there.
+	// So this must be explicit, or the workload could undo the mounts.
+	p.begin("empty", "", "the capability sets")
+	hdr := put(&p.mem, unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3})
+	p.add(unix.SYS_CAPSET, hdr, put(&p.mem, [2]unix.CapUserData{}))
+	p.begin("set", "", "no_new_privs")
+	p.add(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	// A change of ids clears the one and may set the other (prctl(2)).
+	p.begin("set", "", "the parent-death signal")
+	p.add(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+	p.begin("make", "", "init undumpable")
+	p.add(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+}
+
+func (p *program) setIDs(uid, gid uint32) {
+	p.begin("set", "", "the run's ids")
+	p.add(unix.SYS_SETGROUPS, 0, 0)
+	p.add(unix.SYS_SETRESGID, uintptr(gid), uintptr(gid), uintptr(gid))
+	p.add(unix.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid))
+}
+
+// forwarded are the signals that init hands on to the workload.
+var forwarded = [...]unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH, unix.SIGCONT}
+
+// prepareServe makes what init's loop needs.
+func (p *program) prepareServe() {
+	p.begin("make", "", "init's signal descriptor")
+	mask := uint64(1) << (unix.SIGCHLD - 1)
+	for _, s := range forwarded {
+		mask |= 1 << (s - 1)
+	}
+	fd := p.into(p.add(unix.SYS_SIGNALFD4, ^uintptr(0), put(&p.mem, mask), 8, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK))
+	// The number goes into the poll set by way of a slot and a store: PollFd
+	// holds it in its first four bytes, events in the next two.
+	w := &p.world
+	w.fds[0] = unix.PollFd{Fd: control, Events: unix.POLLIN}
+	w.fds[1] = unix.PollFd{Events: unix.POLLIN}
+	w.fds[2] = unix.PollFd{Events: unix.POLLIN}
+	p.add(opStore32, uintptr(unsafe.Pointer(&w.fds[1].Fd)), 0).arg(1, fd)
+	w.listener = uintptr(p.slot())
+}
+
+func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
+
+func ids(inside, outside uint32) string {
+	return decimal(uint64(inside)) + " " + decimal(uint64(outside)) + " 1\n"
+}
+
+// forgetSecrets unmaps the supervisor's copy of the addresses that the
+// filter lets pass.
+func (p *program) forgetSecrets() {
+	for i := range p.world.secret {
+		if s := &p.world.secret[i]; s[1] != 0 {
+			unix.RawSyscall(unix.SYS_MUNMAP, s[0], s[1], 0)
+			s[1] = 0
+		}
+	}
+	runtime.KeepAlive(p)
+}
+
+// mountAttr is struct mount_attr of mount_setattr(2).
+type mountAttr struct{ set, clear, propagation, usernsFD uint64 }
+
+func (p *program) attr(set uint64) uintptr { return put(&p.mem, mountAttr{set: set}) }

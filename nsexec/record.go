@@ -1,0 +1,72 @@
+package nsexec
+
+import "encoding/binary"
+
+// Kind of a Record.
+type Kind uint32
+
+// The records that init sends to the supervisor, in the order in which they
+// may come: NeedMaps at most once, then exactly one of the others, which is
+// the last word of init. A run whose init dies without one was killed.
+const (
+	// Failed: a step of the launch; Step and Errno are set. Nothing of the
+	// workload has run.
+	Failed Kind = iota + 1
+	// NeedMaps: init is in its new user namespace and waits for its maps.
+	NeedMaps
+	// Exited: PID 2 has ended with Status.
+	Exited
+	// Violation: the filter handed over a call that is not allowed. Every
+	// process of the run has been sent SIGSTOP; init waits a moment for the
+	// supervisor to look at them, then ends the namespace.
+	Violation
+)
+
+// Record is one message of init. It has a fixed size, so that the child that
+// writes it needs no memory of its own.
+type Record struct {
+	Kind Kind
+	// Step is an index for Child.StepName, Errno the kernel's answer.
+	Step, Errno uint32
+	// Status is a wait status as of wait4(2).
+	Status uint32
+	// Degraded has a bit for each optional measure that the kernel did not
+	// have; see the Degraded constants.
+	Degraded uint64
+	// The call of a violation, as seccomp(2) reports it: PID is the thread
+	// in the run's own PID namespace; known is 0 when the notification was
+	// withdrawn before it could be read.
+	NR    int32
+	Arch  uint32
+	IP    uint64
+	Args  [6]uint64
+	PID   uint32
+	Known uint32
+}
+
+// recordSize is the size of an encoded Record in bytes.
+const recordSize = 4*4 + 8 + 4*2 + 8 + 6*8 + 4*2
+
+// Bits of Record.Degraded.
+const (
+	DegradedTime     = 1 << iota // no time namespace
+	DegradedKeyring              // no session keyring of its own
+	DegradedMDWE                 // no PR_SET_MDWE
+	DegradedListener             // no seccomp listener: violations kill without a name
+	DegradedUserMax              // max_user_namespaces could not be set to 0
+)
+
+func decodeRecord(b []byte) (r Record, ok bool) {
+	if len(b) != recordSize {
+		return r, false
+	}
+	le := binary.NativeEndian
+	r.Kind, r.Step, r.Errno, r.Status = Kind(le.Uint32(b)), le.Uint32(b[4:]), le.Uint32(b[8:]), le.Uint32(b[12:])
+	r.Degraded = le.Uint64(b[16:])
+	r.NR, r.Arch, r.IP = int32(le.Uint32(b[24:])), le.Uint32(b[28:]), le.Uint64(b[32:])
+	for i := range r.Args {
+		r.Args[i] = le.Uint64(b[40+8*i:])
+	}
+	r.PID, r.Known = le.Uint32(b[88:]), le.Uint32(b[92:])
+	return r, r.Kind >= Failed && r.Kind <= Violation
+}

@@ -1,0 +1,261 @@
+package nsexec
+
+import (
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/plan"
+)
+
+// staging is where the new root is mounted on, in a mount namespace that
+// nobody else sees, until it becomes the root. Any directory that exists
+// everywhere would do: every source has been opened before it is covered.
+const staging = "/tmp"
+
+// view lays out the file tree: first every source is opened, in the host's
+// tree as it is; then the new root is put together; then it becomes the root
+// and the host's tree is let go. It returns the slot of the program's
+// descriptor.
+func (p *program) view(c Config) (exe int) {
+	p.hostProc = noSlot
+	if c.Identity.Mode == LateUserNS {
+		p.begin("open", "", "/proc")
+		p.hostProc = p.into(p.add(unix.SYS_OPENAT, atCwd, p.mem.str("/proc"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0))
+	}
+	mapped := p.receiveMaps(c.Mapped)
+	trees := make([]int, len(c.Plan.View))
+	exe = noSlot
+	for i := range c.Plan.View {
+		s := &c.Plan.View[i]
+		if s.Kind != plan.Tree && s.Kind != plan.Device {
+			continue
+		}
+		ns := noSlot
+		if s.Flags&plan.Mapped != 0 && len(mapped) > 0 {
+			ns, mapped = mapped[0], mapped[1:]
+		}
+		trees[i] = p.openTree(s, ns)
+		if s.Kind == plan.Tree && s.Path == c.Plan.Exec.Inside && s.Source == c.Plan.Exec.Path {
+			exe = trees[i]
+			p.verify(c.Plan.Exec.Identity, exe)
+		}
+	}
+
+	p.begin("mount", "tmpfs", "/")
+	p.add(unix.SYS_MOUNT, p.mem.str("tmpfs"), p.mem.str(staging), p.mem.str("tmpfs"),
+		unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, p.mem.str("mode=0755,size=8m,nr_inodes=16384"))
+	p.add(unix.SYS_CHDIR, p.mem.str(staging))
+	for i := range c.Plan.View {
+		p.make(c, &c.Plan.View[i], trees[i])
+	}
+
+	p.begin("pivot", "", "/")
+	dot := p.mem.str(".")
+	p.add(unix.SYS_PIVOT_ROOT, dot, dot)
+	// The old root now lies on the new one; every mount was made private,
+	// so letting it go is seen nowhere else.
+	p.add(unix.SYS_UMOUNT2, dot, unix.MNT_DETACH)
+	p.add(unix.SYS_CHDIR, p.mem.str("/"))
+	p.begin("set", "", "host and domain name")
+	p.add(unix.SYS_SETHOSTNAME, p.mem.str(c.Plan.Hostname), uintptr(len(c.Plan.Hostname)))
+	p.add(unix.SYS_SETDOMAINNAME, p.mem.str(""), 0)
+	if c.Plan.Loopback {
+		p.loopback()
+	}
+	return exe
+}
+
+// receiveMaps takes n user namespaces from the supervisor (Child.Proceed).
+func (p *program) receiveMaps(n int) []int {
+	if n == 0 {
+		return nil
+	}
+	p.begin("receive", "", "the maps of writable trees")
+	const cmsgHeader = 16 // struct cmsghdr on 64 bits
+	oob := p.mem.alloc(cmsgHeader + 4*n)
+	for i := range oob {
+		oob[i] = 0xff // no descriptor
+	}
+	iov := put(&p.mem, [2]uintptr{addr(p.mem.alloc(8)), 8})
+	// struct msghdr on 64 bits: name, namelen, iov, iovlen, control,
+	// controllen, flags.
+	msg := put(&p.mem, [7]uintptr{0, 0, iov, 1, addr(oob), uintptr(len(oob)), 0})
+	p.add(unix.SYS_RECVMSG, control, msg, unix.MSG_CMSG_CLOEXEC)
+	slots := make([]int, n)
+	for i := range slots {
+		slots[i] = p.into(p.add(opLoad32, addr(oob)+cmsgHeader+uintptr(4*i)))
+	}
+	return slots
+}
+
+// openTree clones the source of a step as a detached mount and gives it its
+// attributes; a tree whose attributes did not take is never attached. ns is
+// the slot of a user namespace for an idmapped mount, or noSlot.
+func (p *program) openTree(s *plan.Step, ns int) int {
+	source := s.Source
+	if s.Flags&plan.SourceCwd != 0 {
+		source = "." // by descriptor: the caller's directory, not a path
+	}
+	p.begin("open", "", source)
+	flags := uintptr(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if s.Flags&plan.OverFile == 0 && s.Kind == plan.Tree {
+		flags |= unix.AT_RECURSIVE
+	}
+	o := p.add(unix.SYS_OPEN_TREE, atCwd, p.mem.str(source), flags)
+	optional := s.Flags&plan.Optional != 0
+	if optional {
+		o.tolerate(mayMissing)
+	}
+	fd := p.into(o)
+	if s.Kind == plan.Device {
+		return fd // the host's own flags for /dev stay; a node cannot be executed
+	}
+	set := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
+	if s.Flags&plan.Writable == 0 {
+		set |= unix.MOUNT_ATTR_RDONLY
+	}
+	if s.Flags&plan.Executable == 0 {
+		set |= unix.MOUNT_ATTR_NOEXEC
+	}
+	if optional {
+		o := p.add(opNeed).arg(0, fd).tolerate(mayMissing)
+		o.skip = 1
+		if ns != noSlot {
+			o.skip = 3
+		}
+	}
+	empty := p.mem.str("")
+	p.add(unix.SYS_MOUNT_SETATTR, 0, empty, emptyPath|flags&unix.AT_RECURSIVE, p.attr(set), unsafe.Sizeof(mountAttr{})).arg(0, fd)
+	if ns != noSlot {
+		// Mounts below the tree keep their owners: they may be of a kind
+		// that cannot be mapped, and what is not mapped is not writable.
+		a := p.attr(unix.MOUNT_ATTR_IDMAP)
+		p.add(opStore32, a+unsafe.Offsetof(mountAttr{}.usernsFD), 0).arg(1, ns)
+		p.add(unix.SYS_MOUNT_SETATTR, 0, empty, emptyPath, a, unsafe.Sizeof(mountAttr{})).arg(0, fd)
+	}
+	return fd
+}
+
+// verify compares the file behind fd with the identity that was hashed when
+// the plan was made: another file, or a changed one, is not executed.
+func (p *program) verify(want plan.Stamp, fd int) {
+	p.begin("verify", "", want.Path)
+	var st unix.Stat_t
+	st.Dev, st.Ino, st.Size = want.Dev, want.Ino, want.Size
+	st.Mtim, st.Ctim = unix.NsecToTimespec(want.MtimeNs), unix.NsecToTimespec(want.CtimeNs)
+	got := addr(p.mem.alloc(int(unsafe.Sizeof(st))))
+	p.add(sysFstatat, 0, p.mem.str(""), got, emptyPath).arg(0, fd)
+	p.add(opVerify, got, put(&p.mem, st))
+}
+
+// make carries out one step below the new root, which is the working
+// directory.
+func (p *program) make(c Config, s *plan.Step, tree int) {
+	rel := strings.TrimPrefix(s.Path, "/")
+	if rel == "" {
+		rel = "."
+	}
+	switch s.Kind {
+	case plan.Dir:
+		p.begin("make directory", "", s.Path)
+		p.mkdir(rel, s.Mode)
+	case plan.Symlink:
+		p.begin("link", s.Source, s.Path)
+		p.add(unix.SYS_SYMLINKAT, p.mem.str(s.Source), atCwd, p.mem.str(rel))
+	case plan.File:
+		p.begin("write", "", s.Path)
+		fd := p.into(p.add(unix.SYS_OPENAT, atCwd, p.mem.str(rel), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, uintptr(s.Mode)))
+		p.add(unix.SYS_WRITE, 0, p.mem.str(string(s.Data)), uintptr(len(s.Data))).arg(0, fd)
+		p.add(unix.SYS_CLOSE).arg(0, fd)
+	case plan.Tmpfs:
+		p.mount(s, rel, "tmpfs", "mode=0"+octal(s.Mode)+",size="+decimal(s.Size)+",nr_inodes="+decimal(s.Files), unix.MS_NODEV)
+	case plan.Proc:
+		data := ""
+		if s.Flags&plan.Subset != 0 {
+			data = "subset=pid"
+		}
+		p.mount(s, rel, "proc", data, unix.MS_NODEV|unix.MS_RDONLY)
+	case plan.Devpts:
+		p.mount(s, rel, "devpts", "newinstance,ptmxmode=0666,mode=0620", 0)
+	case plan.Device, plan.Tree:
+		p.attach(c, s, rel, tree)
+	case plan.Seal:
+		p.begin("seal", "", s.Path)
+		p.add(unix.SYS_MOUNT_SETATTR, atCwd, p.mem.str(rel), 0, p.attr(unix.MOUNT_ATTR_RDONLY), unsafe.Sizeof(mountAttr{}))
+	}
+}
+
+func (p *program) mkdir(rel string, mode uint32) {
+	p.add(unix.SYS_MKDIRAT, atCwd, p.mem.str(rel), uintptr(mode)).tolerate(mayExist)
+}
+
+// mount mounts a file system of its own.
+func (p *program) mount(s *plan.Step, rel, fstype, data string, flags uintptr) {
+	p.begin("mount", fstype, s.Path)
+	if s.Flags&plan.Exists == 0 {
+		p.mkdir(rel, 0o755)
+	}
+	flags |= unix.MS_NOSUID
+	if s.Flags&plan.Executable == 0 {
+		flags |= unix.MS_NOEXEC
+	}
+	typ := p.mem.str(fstype)
+	p.add(unix.SYS_MOUNT, typ, p.mem.str(rel), typ, flags, p.mem.str(data))
+}
+
+// attach puts a detached tree in its place.
+func (p *program) attach(c Config, s *plan.Step, rel string, tree int) {
+	path := s.Path
+	if s.Flags&plan.SourceCwd != 0 {
+		path = c.Cwd
+		rel = strings.TrimPrefix(path, "/")
+	}
+	p.begin("mount", s.Source, path)
+	switch {
+	case s.Flags&plan.SourceCwd != 0:
+		if !below(c.Plan.View, path) {
+			for i := 1; i < len(path); i++ {
+				if path[i] == '/' {
+					p.mkdir(path[1:i], 0o755)
+				}
+			}
+			p.mkdir(rel, 0o755)
+		}
+	case s.Flags&plan.Exists != 0:
+	case s.Flags&plan.OverFile != 0 || s.Kind == plan.Device:
+		p.add(unix.SYS_MKNODAT, atCwd, p.mem.str(rel), unix.S_IFREG|0o444, 0).tolerate(mayExist)
+	default:
+		p.mkdir(rel, 0o755)
+	}
+	if s.Flags&plan.Optional != 0 {
+		p.add(opNeed).arg(0, tree).tolerate(mayMissing).skip = 1
+	}
+	p.add(unix.SYS_MOVE_MOUNT, 0, p.mem.str(""), atCwd, p.mem.str(rel), unix.MOVE_MOUNT_F_EMPTY_PATH).arg(0, tree)
+}
+
+// below tells whether path lies in a tree that the view shows, where it
+// exists and nothing can be made.
+func below(view []plan.Step, path string) bool {
+	for i := range view {
+		s := &view[i]
+		if s.Kind == plan.Tree && s.Flags&(plan.SourceCwd|plan.OverFile) == 0 &&
+			strings.HasPrefix(path, s.Path) && (len(path) == len(s.Path) || path[len(s.Path)] == '/') {
+			return true
+		}
+	}
+	return false
+}
+
+// loopback brings lo up in the run's network namespace.
+func (p *program) loopback() {
+	p.begin("bring up", "", "lo")
+	fd := p.into(p.add(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
+	req := p.mem.alloc(40) // struct ifreq
+	copy(req, "lo")
+	flags := uint16(unix.IFF_UP | unix.IFF_RUNNING)
+	*(*uint16)(unsafe.Pointer(&req[16])) = flags
+	p.add(unix.SYS_IOCTL, 0, unix.SIOCSIFFLAGS, addr(req)).arg(0, fd)
+	p.add(unix.SYS_CLOSE).arg(0, fd)
+}

@@ -1,0 +1,174 @@
+package nsexec
+
+import (
+	"encoding/binary"
+	"errors"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// workload lays out what PID 2 does: the last steps, then the program. From
+// the clone on it shares memory and descriptors with init, so nothing here
+// may move or really close a descriptor; execveat closes its own copies.
+func (p *program) workload(c Config, exe int) error {
+	if exe == noSlot {
+		return errors.New("plan shows no program at " + strconv.Quote(c.Plan.Exec.Inside) + " (this is a bug)")
+	}
+	// A session of its own, before anything of the workload runs: with the
+	// caller's it could push input into the caller's terminal (TIOCSTI,
+	// CVE-2017-5226).
+	p.begin("make", "", "a session")
+	p.add(unix.SYS_SETSID)
+	p.begin("make", "", "a session keyring")
+	p.add(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).tolerate(mayLack).degrade = 2
+	p.defaultSignals()
+	p.begin("set", "", "umask")
+	p.add(unix.SYS_UMASK, 0o022)
+	for _, l := range c.Plan.Rlimits {
+		p.begin("set", "", "rlimit "+decimal(uint64(l.Resource)))
+		p.add(unix.SYS_PRLIMIT64, 0, uintptr(l.Resource), put(&p.mem, [2]uint64{l.Value, l.Value}), 0)
+	}
+	p.begin("change directory", "", c.Chdir)
+	p.add(unix.SYS_CHDIR, p.mem.str(c.Chdir))
+	if c.Plan.DenyWriteExecute {
+		p.begin("deny", "", "writable and executable memory")
+		p.add(unix.SYS_PRCTL, unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0).tolerate(mayLack).degrade = 3
+	}
+	// Everything but 0, 1, 2 goes at the exec, without an upper bound.
+	p.begin("close", "", "descriptors")
+	p.add(unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
+	p.begin("unblock", "", "signals")
+	p.add(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, put(&p.mem, uint64(0)), 0, 8)
+
+	insns, path, argv, envp, err := p.secrets(c)
+	if err != nil {
+		return err
+	}
+	// The filter comes last: whatever came later would have to be allowed
+	// to the workload as well. It needs no_new_privs, set by init.
+	p.begin("load", "", "the filter")
+	listener := int(p.world.listener)
+	o := p.add(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, p.program(insns))
+	o.tolerate(mayLack)
+	o.degrade, o.save = 4, uint16(listener+1) // DegradedListener
+	// No listener to be had: another one watches over this process tree, or
+	// an old kernel. Then a violation kills without a name.
+	o = p.add(opNeedNot).arg(0, listener).tolerate(mayExist)
+	o.skip = 1
+	p.add(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, p.program(killing(insns)))
+
+	p.begin("execute", "", c.Plan.Exec.Path)
+	p.add(unix.SYS_EXECVEAT, 0, path, argv, envp, emptyPath).arg(0, exe)
+	return nil
+}
+
+// defaultSignals gives every signal its default disposition. Handlers were
+// reset by CLONE_CLEAR_SIGHAND, but an ignored signal stays ignored across
+// clone and exec.
+func (p *program) defaultSignals() {
+	p.begin("reset", "", "signals")
+	var dfl struct{ handler, flags, restorer, mask uintptr }
+	act := put(&p.mem, dfl)
+	for s := uintptr(1); s <= 64; s++ {
+		if s != uintptr(unix.SIGKILL) && s != uintptr(unix.SIGSTOP) && ignored(s) {
+			p.add(unix.SYS_RT_SIGACTION, s, act, 0, 8)
+		}
+	}
+}
+
+// ignored tells whether this process ignores the signal.
+func ignored(s uintptr) bool {
+	switch syscall.Signal(s) {
+	case unix.SIGHUP, unix.SIGINT, unix.SIGCHLD, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, 32, 33, 34:
+		// Go leaves these as it found them (runtime/sigtab_linux_generic.go).
+		var old struct{ handler, flags, restorer, mask uintptr }
+		_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, s, 0, uintptr(unsafe.Pointer(&old)), 8, 0, 0)
+		const sigIgn = 1
+		return e != 0 || old.handler == sigIgn
+	}
+	// All others it handles from its start on, unless told otherwise.
+	return signal.Ignored(syscall.Signal(s))
+}
+
+// program lays out struct sock_fprog for insns.
+func (p *program) program(insns []byte) uintptr {
+	b := p.mem.alloc(len(insns))
+	copy(b, insns)
+	return put(&p.mem, [2]uintptr{uintptr(len(insns) / 8), addr(b)})
+}
+
+// killing is the filter for a kernel that gives no listener:
+// SECCOMP_RET_USER_NOTIF becomes SECCOMP_RET_KILL_PROCESS.
+func killing(insns []byte) []byte {
+	const retK = unix.BPF_RET | unix.BPF_K
+	out := append([]byte(nil), insns...)
+	for i := 0; i+8 <= len(out); i += 8 {
+		if binary.NativeEndian.Uint16(out[i:]) == retK && binary.NativeEndian.Uint32(out[i+4:]) == unix.SECCOMP_RET_USER_NOTIF {
+			binary.NativeEndian.PutUint32(out[i+4:], unix.SECCOMP_RET_KILL_PROCESS)
+		}
+	}
+	return out
+}
+
+// secrets lays out the path, argv and envp of the execveat. Where the filter
+// lets only one execveat pass, these three are at random addresses and the
+// filter compares them: 43 random bits each, which nothing inside can learn,
+// since the address space is gone once the program runs.
+func (p *program) secrets(c Config) (insns []byte, path, argv, envp uintptr, err error) {
+	na, ne := uintptr(len(c.Argv)+1)*wordSize, uintptr(len(c.Env)+1)*wordSize
+	once := c.Plan.Filter.ExecOnce
+	insns = c.Plan.Filter.Insns
+	if len(once) == 0 {
+		path, argv, envp = p.mem.str(""), addr(p.mem.alloc(int(na))), addr(p.mem.alloc(int(ne)))
+	} else {
+		if len(once) != 6 {
+			return nil, 0, 0, 0, errors.New("plan has a malformed filter (this is a bug)")
+		}
+		at := [3]uintptr{}
+		for i, n := range [3]uintptr{1, na, ne} {
+			if at[i], err = p.secret(i, n); err != nil {
+				return nil, 0, 0, 0, err
+			}
+		}
+		path, argv, envp = at[0], at[1], at[2]
+		insns = append([]byte(nil), insns...)
+		for i, x := range at {
+			for half, v := range [2]uint32{uint32(x), uint32(uint64(x) >> 32)} {
+				k := int(once[2*i+half])*8 + 4
+				if k+4 > len(insns) {
+					return nil, 0, 0, 0, errors.New("plan has a malformed filter (this is a bug)")
+				}
+				binary.NativeEndian.PutUint32(insns[k:], v)
+			}
+		}
+	}
+	p.mem.vector(argv, c.Argv)
+	p.mem.vector(envp, c.Env)
+	return insns, path, argv, envp, nil
+}
+
+// secret maps n bytes at a random address and returns it.
+func (p *program) secret(i int, n uintptr) (uintptr, error) {
+	const page = 4096
+	length := (n + 2*page - 1) &^ (page - 1)
+	for range 64 {
+		var r [8]byte
+		if m, err := unix.Getrandom(r[:], 0); err != nil || m != len(r) {
+			return 0, errors.New("getrandom gives nothing")
+		}
+		x := uintptr(binary.NativeEndian.Uint64(r[:]))
+		want := x & 0x3ffffffff000
+		got, _, e := unix.RawSyscall6(unix.SYS_MMAP, want, length, unix.PROT_READ|unix.PROT_WRITE,
+			unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE, ^uintptr(0), 0)
+		if e != 0 {
+			continue // taken, too low, or too high
+		}
+		p.world.secret[i] = [2]uintptr{got, length}
+		return got + x>>50&(page-1)&^(wordSize-1), nil
+	}
+	return 0, errors.New("no room for the arguments at a random address")
+}
