@@ -24,6 +24,8 @@ type Config struct {
 	// run's id. They are sent by Child.SendMaps, so here only their number
 	// counts.
 	Mapped int
+	// Rlimits are set after those of the plan.
+	Rlimits []plan.Rlimit
 	// TimeOffset is the second count that the run's monotonic and boot
 	// clocks are set back by; 0 leaves them as they are.
 	TimeOffset int64

@@ -109,11 +109,11 @@ func (p *program) openTree(s *plan.Step, ns int) int {
 		o.tolerate(mayMissing)
 	}
 	fd := p.into(o)
-	if s.Kind == plan.Device {
-		return fd // the host's own flags for /dev stay; a node cannot be executed
+	set := uint64(unix.MOUNT_ATTR_NOSUID)
+	if s.Kind == plan.Tree {
+		set |= unix.MOUNT_ATTR_NODEV
 	}
-	set := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
-	if s.Flags&plan.Writable == 0 {
+	if s.Kind == plan.Tree && s.Flags&plan.Writable == 0 {
 		set |= unix.MOUNT_ATTR_RDONLY
 	}
 	if s.Flags&plan.Executable == 0 {

@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/plan"
 )
 
 // workload lays out what PID 2 does: the last steps, then the program. From
@@ -28,9 +30,11 @@ func (p *program) workload(c Config, exe int) error {
 	p.defaultSignals()
 	p.begin("set", "", "umask")
 	p.add(unix.SYS_UMASK, 0o022)
-	for _, l := range c.Plan.Rlimits {
-		p.begin("set", "", "rlimit "+decimal(uint64(l.Resource)))
-		p.add(unix.SYS_PRLIMIT64, 0, uintptr(l.Resource), put(&p.mem, [2]uint64{l.Value, l.Value}), 0)
+	p.begin("set", "", "resource limits")
+	for _, limits := range [...][]plan.Rlimit{c.Plan.Rlimits, c.Rlimits} {
+		for _, l := range limits {
+			p.add(unix.SYS_PRLIMIT64, 0, uintptr(l.Resource), put(&p.mem, [2]uint64{l.Value, l.Value}), 0)
+		}
 	}
 	p.begin("change directory", "", c.Chdir)
 	p.add(unix.SYS_CHDIR, p.mem.str(c.Chdir))

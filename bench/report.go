@@ -1,0 +1,174 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// row is one promise: a command, what it is compared to, and the highest
+// median of the ratios that keeps the promise.
+type row struct {
+	what, against string
+	bar, stretch  float64
+}
+
+// rows are the promises that this program measures.
+var rows = []row{
+	{nameRun, nameBwrap, 0.70, 0.62},
+	{nameExec, nameBwrap, 0.70, 0.62},
+	{nameVersion, nameEmpty, 1.25, 1.20},
+}
+
+// spread is the tenth, fiftieth and ninetieth percentile.
+type spread struct{ p10, median, p90 float64 }
+
+// spreadOf sorts a copy; nearest rank, and the mean of the middle two for the
+// median of an even number. values must not be empty.
+func spreadOf(values []float64) spread {
+	s := slices.Sorted(slices.Values(values))
+	rank := func(p float64) float64 { return s[max(0, int(math.Ceil(p*float64(len(s))))-1)] }
+	mid := s[len(s)/2]
+	if len(s)%2 == 0 {
+		mid = (s[len(s)/2-1] + mid) / 2
+	}
+	return spread{rank(0.1), mid, rank(0.9)}
+}
+
+// ratios divides round by round.
+func ratios(a, b []time.Duration) []float64 {
+	out := make([]float64, 0, len(a))
+	for i := range min(len(a), len(b)) {
+		out = append(out, float64(a[i])/float64(b[i]))
+	}
+	return out
+}
+
+// report prints the tables and gives the exit status: with -enforce 1 when a
+// bar was missed or could not be measured.
+func report(w io.Writer, k *kit, all results, o options) (int, error) {
+	load := "?"
+	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
+		load, _, _ = strings.Cut(string(text), " ")
+	}
+	fmt.Fprintf(w, "machine  %s, %d processors, load %s\n", processor(), runtime.NumCPU(), load)
+	fmt.Fprintf(w, "kernel   %s\n", kernel())
+	fmt.Fprintf(w, "versions %s; %s; %s\n", version(k.bwrap("").argv[0], "--version"), version(k.sbx("").argv[0], "version"), runtime.Version())
+	fmt.Fprintf(w, "work     filter of %d calls (%d instructions for bubblewrap), %s; see -check\n", k.calls, k.insns, linkWord(o.binds))
+	fmt.Fprintf(w, "method   %d rounds, order shuffled in each, before fork to after wait4, ratio by round%s\n",
+		o.rounds, map[bool]string{true: ", after an idle window", false: ""}[o.quiet])
+	for _, note := range k.notes {
+		fmt.Fprintln(w, "note    ", note)
+	}
+	fmt.Fprintln(w)
+
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "command\tmin us\tp10\tmedian\tp90\t")
+	for _, c := range k.commands {
+		if c.problem != nil {
+			continue
+		}
+		us := make([]float64, 0, o.rounds)
+		for _, d := range all[c.name] {
+			us = append(us, float64(d)/float64(time.Microsecond))
+		}
+		s := spreadOf(us)
+		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%.0f\t%.0f\t\n", c.name, slices.Min(us), s.p10, s.median, s.p90)
+	}
+	if err := t.Flush(); err != nil {
+		return 3, err
+	}
+	fmt.Fprintln(w)
+
+	status := 0
+	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "ratio\tp10\tmedian\tp90\tbar\tstretch\tverdict\t")
+	for _, r := range rows {
+		name := r.what + " / " + r.against
+		ratio := ratios(all[r.what], all[r.against])
+		if len(ratio) == 0 {
+			fmt.Fprintf(t, "%s\t-\t-\t-\t%.2f\t%.2f\tnot measured\t\n", name, r.bar, r.stretch)
+			status = 1
+			continue
+		}
+		s := spreadOf(ratio)
+		word := verdict(s.median, r)
+		if word == missed {
+			status = 1
+		}
+		fmt.Fprintf(t, "%s\t%.3f\t%.3f\t%.3f\t%.2f\t%.2f\t%s\t\n", name, s.p10, s.median, s.p90, r.bar, r.stretch, word)
+	}
+	if err := t.Flush(); err != nil {
+		return 3, err
+	}
+	for _, c := range k.commands {
+		if c.problem != nil {
+			fmt.Fprintf(w, "not measured: %s: %v\n", c.name, c.problem)
+		}
+	}
+	if !o.enforce {
+		status = 0
+	}
+	return status, nil
+}
+
+const missed = "MISSED"
+
+// verdict judges a median.
+func verdict(median float64, r row) string {
+	switch {
+	case median <= r.stretch:
+		return "pass, stretch"
+	case median <= r.bar:
+		return "pass"
+	}
+	return missed
+}
+
+func linkWord(binds bool) string {
+	if binds {
+		return "bubblewrap binds /bin, /lib, /lib64"
+	}
+	return "/bin, /lib, /lib64 as links"
+}
+
+// processor is the model name of the first processor.
+func processor() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+func kernel() string {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return "?"
+	}
+	return unix.ByteSliceToString(uts.Release[:]) + " " + unix.ByteSliceToString(uts.Machine[:])
+}
+
+// version is the first line that a program says about itself.
+func version(argv ...string) string {
+	text, err := output(exec.Command(argv[0], argv[1:]...))
+	if err != nil {
+		return argv[0] + " is not there"
+	}
+	first, _, _ := strings.Cut(text, "\n")
+	return first
+}

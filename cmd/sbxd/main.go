@@ -1,0 +1,75 @@
+// Command sbxd is the other executable of sbx: every verb but run, exec and
+// version, and the loading of bundles. People type sbx, which executes this
+// one from beside itself.
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sbx-project/sbx/internal/buildinfo"
+	"github.com/sbx-project/sbx/internal/ctl"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout)) }
+
+// run carries out one verb and returns the exit status.
+func run(args []string, stdout io.Writer) int {
+	root := &cobra.Command{
+		Use: "sbx", Short: "Run " + buildinfo.Project, Version: buildinfo.Version + " (" + buildinfo.Build + ")",
+		SilenceUsage: true, SilenceErrors: true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return &statusError{125, errors.New("no such verb: " + args[0]), "sbx --help"}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = false
+	root.SetOut(stdout)
+	root.SetErr(os.Stderr)
+	root.SetArgs(args)
+	root.AddCommand(planCommand(), runCommand(false), runCommand(true), listCommand(), checkCommand(), showCommand(), doctorCommand(), versionCommand())
+	for _, name := range notBuilt {
+		root.AddCommand(laterCommand(name))
+	}
+	err := root.Execute()
+	if err == nil {
+		return 0
+	}
+	status, hints := statusOf(err)
+	if msg := err.Error(); msg != "" {
+		ctl.Say(quiet, msg, hints...)
+	}
+	return status
+}
+
+// quiet silences hints.
+var quiet bool
+
+// notBuilt are the verbs of later issues: they answer 125, never less.
+var notBuilt = []string{
+	"tree", "history", "diff", "rollback", "keygen", "sign", "verify", "install", "remove", "pull", "push",
+	"learn", "why", "analyze", "serve", "status", "ps", "kill", "events", "reload", "audit", "man",
+}
+
+func laterCommand(name string) *cobra.Command {
+	return &cobra.Command{
+		Use: name, Hidden: true, DisableFlagParsing: true,
+		RunE: func(*cobra.Command, []string) error {
+			return &statusError{125, errors.New(name + ": not built yet"), ""}
+		},
+	}
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{Use: "version", Short: "Say which sbx this is (--json)", DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			return &statusError{125, errors.New("version: unknown argument " + strings.Join(args, " ")), "sbx version [--json]"}
+		}}
+}

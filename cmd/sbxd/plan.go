@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sbx-project/sbx/internal/ctl"
+	"github.com/sbx-project/sbx/internal/engine"
+	"github.com/sbx-project/sbx/internal/loader"
+	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/internal/yamlnode"
+)
+
+// planCommand answers sbx's question for a plan on standard output.
+func planCommand() *cobra.Command {
+	var exec bool
+	var policyName, registry string
+	c := &cobra.Command{Use: ctl.PlanVerb, Hidden: true, Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, words []string) error {
+			_, encoded, used, err := load(exec, registry, policyName, words)
+			if err != nil {
+				return err
+			}
+			_, err = os.Stdout.Write(ctl.Answer(used, encoded))
+			return err
+		}}
+	c.Flags().SetInterspersed(false)
+	c.Flags().BoolVar(&exec, "exec", false, "")
+	c.Flags().StringVar(&policyName, "policy", "base", "")
+	c.Flags().StringVar(&registry, "registry", "", "")
+	c.Flags().BoolVar(&quiet, "quiet", false, "")
+	return c
+}
+
+func load(exec bool, registry, policyName string, words []string) (*plan.Plan, []byte, int, error) {
+	if exec {
+		p, encoded, err := loader.Exec(policyName, words)
+		return p, encoded, 1, err
+	}
+	p, encoded, used, err := loader.Run(registry, words)
+	if err != nil {
+		// A registered command whose text is refused was found: 126.
+		var text *yamlnode.Error
+		var eng *engine.Error
+		if errors.As(err, &text) && !errors.As(err, &eng) {
+			if status, _ := statusOf(err); status == 125 {
+				if !isNotBuilt(err) {
+					return nil, nil, 0, &statusError{126, err, ""}
+				}
+			}
+		}
+	}
+	return p, encoded, used, err
+}
+
+// runCommand stands for `run` and `exec` in the help, and carries out their
+// --dry-run; sbx itself does the rest.
+func runCommand(exec bool) *cobra.Command {
+	use, short := "run [flags] NAME [ARG...]", "Run a registered command"
+	if exec {
+		use, short = "exec --policy FILE|NAME [flags] -- CMD [ARG...]", "Run an unregistered program under a policy"
+	}
+	return &cobra.Command{Use: use, Short: short, DisableFlagParsing: true, Long: short + ".\n\n" + runFlags,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && (args[0] == "--help" || args[0] == "-h") {
+				return cmd.Help()
+			}
+			v, err := ctl.ParseRun(args, exec)
+			if err != nil {
+				var u *ctl.UsageError
+				if errors.As(err, &u) {
+					return &statusError{125, err, u.Hint}
+				}
+				return err
+			}
+			quiet = v.Quiet
+			if !v.DryRun {
+				return &statusError{125, errors.New("run sbx, not sbxd"), ""}
+			}
+			cwd, _ := os.Getwd()
+			p, _, _, err := load(exec, v.Registry, ctl.ResolvePolicy(cwd, v.Policy), v.Words)
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write([]byte(engine.Describe(p)))
+			return err
+		}}
+}
+
+const runFlags = `Flags stand before the name; everything after it belongs to the command.
+
+  --registry DIR        look for commands in DIR
+  --policy FILE|NAME    the policy of an unregistered program (exec only)
+  --expect VERSION      refuse when another version or digest is in force
+  --timeout D           end the run after D (30s); only tighter than the policy
+  --limit KEY=VALUE     memory_max, pids_max, cpu_max, timeout or output_max; only tighter
+  --env NAME[=VALUE]    a variable that the policy passes
+  --env-file FD         such variables from a descriptor, one a line or NUL-separated
+  --chdir DIR           start in DIR, a path inside the view
+  --result FILE         write the report as JSON lines
+  --status-fd N         the same to a descriptor
+  --dry-run             show the plan and run nothing
+  --direct              without the daemon
+  -q                    no hints
+
+Exit status: the command's own; 128+n killed by signal n; 159 violation;
+137 out of memory; 124 timeout; 153 too much output; 125 sbx could not run it;
+126 refused; 127 no such command.`

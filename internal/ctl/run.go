@@ -1,0 +1,185 @@
+package ctl
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/buildinfo"
+	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/runner"
+)
+
+// Run carries out `sbx run` or `sbx exec` and returns the exit status.
+func Run(args []string, exec bool) int {
+	v, err := ParseRun(args, exec)
+	if err != nil {
+		var u *UsageError
+		if errors.As(err, &u) {
+			Say(false, u.Msg, u.Hint)
+		}
+		return runner.StatusSetup
+	}
+	if v.DryRun {
+		return Become(append([]string{verb(exec)}, args...))
+	}
+	out, err := openResult(v)
+	if err != nil {
+		Say(v.Quiet, err.Error())
+		return runner.StatusSetup
+	}
+	rep := v.run(out)
+	out.last(rep)
+	v.explain(rep)
+	return rep.ExitCode
+}
+
+func verb(exec bool) string {
+	if exec {
+		return "exec"
+	}
+	return "run"
+}
+
+// refused is the report of a run that did not come to a launch.
+func refused(status int, step string, err error, hint string) *runner.Report {
+	r := &runner.Report{ExitCode: status, Outcome: runner.Refused, Step: step, Err: err, Hint: hint, Via: "direct"}
+	if status == runner.StatusSetup {
+		r.Outcome = runner.SetupError
+	}
+	return r
+}
+
+func (v *Invocation) run(out *result) *runner.Report {
+	var cwdBuf [4096]byte
+	cwd := ""
+	if n, err := unix.Getcwd(cwdBuf[:]); err == nil && n > 1 && cwdBuf[0] == '/' {
+		cwd = string(cwdBuf[:n-1])
+	}
+	v.Policy = ResolvePolicy(cwd, v.Policy)
+	var p *plan.Plan
+	used := 1
+	if v.Exec {
+		p = v.findExec(cwd, buildinfo.Build)
+	} else {
+		p, used = v.findRun(buildinfo.Build)
+	}
+	for try := 0; ; try++ {
+		loaded := p == nil
+		if loaded {
+			var status int
+			var err error
+			if p, used, status, err = v.load(); p == nil || err != nil {
+				return refused(status, "", err, "")
+			}
+		}
+		if !v.expected(p) {
+			if loaded {
+				return refused(runner.StatusRefused, "expect "+v.Expect, errors.New("in force is "+p.Version+" "+p.Revision), "")
+			}
+			p = nil
+			continue
+		}
+		o, rep := v.options(p, cwd, used)
+		if rep != nil {
+			return rep
+		}
+		o.Started = out.first
+		o.Usage = out.wanted()
+		r := runner.Run(o)
+		if r.Stale && !loaded && try == 0 {
+			p = nil // the program changed since the check: compile once more
+			continue
+		}
+		return r
+	}
+}
+
+// expected tells whether the plan is the revision that the caller named.
+func (v *Invocation) expected(p *plan.Plan) bool {
+	return v.Expect == "" || v.Expect == p.Version || v.Expect == p.Revision
+}
+
+// options turns the command line into the options of a run.
+func (v *Invocation) options(p *plan.Plan, cwd string, used int) (runner.Options, *runner.Report) {
+	tight, err := tighten(p.Limits, v.Limits)
+	if err != nil {
+		return runner.Options{}, refused(runner.StatusSetup, "", err, "a caller can only tighten what the policy allows")
+	}
+	if v.Timeout > 0 && tight.Timeout > 0 && v.Timeout > tight.Timeout {
+		return runner.Options{}, refused(runner.StatusSetup, "", errors.New("--timeout "+v.Timeout.String()+" is more than the policy's "+tight.Timeout.String()), "a caller can only tighten what the policy allows")
+	}
+	p.Limits = tight
+	if v.Exec {
+		p.Revision = "" // there it only said what the plan was made for
+	}
+	environ, err := v.environ(p)
+	if err != nil {
+		return runner.Options{}, refused(runner.StatusSetup, "", err, "list it under env.pass of the policy")
+	}
+	return runner.Options{
+		Plan: p, Args: v.Words[used:], Environ: environ, Cwd: cwd, Chdir: v.Chdir, Timeout: v.Timeout, Signals: true,
+	}, nil
+}
+
+// environ is the caller's environment with what --env and --env-file add.
+// Only names that the policy passes can be given.
+func (v *Invocation) environ(p *plan.Plan) ([]string, error) {
+	env := os.Environ()
+	var extra []string
+	for _, e := range v.Env {
+		name, _, has := strings.Cut(e, "=")
+		if !has {
+			value, ok := syscall.Getenv(name)
+			if !ok {
+				return nil, errors.New("--env " + strconv.Quote(name) + ": not set")
+			}
+			e = name + "=" + value
+		}
+		extra = append(extra, e)
+	}
+	if v.EnvFile >= 0 {
+		sep := "\n"
+		b := string(readAll(v.EnvFile, 1<<20))
+		if strings.Contains(b, "\x00") {
+			sep = "\x00"
+		}
+		for e := range strings.SplitSeq(strings.TrimSuffix(b, sep), sep) {
+			if e != "" {
+				extra = append(extra, e)
+			}
+		}
+	}
+	for _, e := range extra {
+		name, _, has := strings.Cut(e, "=")
+		if !has || !passes(p.Env.Pass, name) {
+			return nil, errors.New("the policy does not pass the variable " + strconv.Quote(name))
+		}
+		env = append(without(env, name), e)
+	}
+	return env, nil
+}
+
+func passes(patterns []string, name string) bool {
+	for _, pattern := range patterns {
+		prefix, wild := strings.CutSuffix(pattern, "*")
+		if name == pattern || wild && strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func without(env []string, name string) []string {
+	out := env[:0:0]
+	for _, e := range env {
+		if !strings.HasPrefix(e, name+"=") {
+			out = append(out, e)
+		}
+	}
+	return out
+}

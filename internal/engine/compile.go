@@ -1,0 +1,203 @@
+package engine
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/sbx-project/sbx/internal/feature"
+	"github.com/sbx-project/sbx/internal/filter"
+	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/policy"
+)
+
+// Compile makes the plan. It is pure: the same input gives the same plan, on
+// every host. The error is an *Error.
+func Compile(in Input) (*plan.Plan, error) {
+	if err := refuseUnbuilt(&in); err != nil {
+		return nil, err
+	}
+	for _, name := range in.Needs {
+		if !in.Features.Has(name) {
+			return nil, lacking(policy.Pos{}, in.Features, name, "the bundle")
+		}
+	}
+	v, err := makeView(&in)
+	if err != nil {
+		return nil, err
+	}
+	families, err := families(&in.Policy, in.Host)
+	if err != nil {
+		return nil, err
+	}
+	deny := in.Policy.DenyWriteExecute == nil || *in.Policy.DenyWriteExecute
+	rs, err := ruleset(rulesetInput{
+		arch: in.Arch, syscalls: in.Policy.Syscalls, families: families,
+		execOnce: execOnce(&in) || execRefused(in.Arch, in.Policy.Syscalls),
+		denyWX:   deny, mdwe: in.Features.Has("mdwe"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	program, err := compileFilter(rs)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan.Plan{
+		Build: in.Build, BootID: in.BootID,
+		Command: in.Command, Version: in.Version, Revision: in.Revision, Generation: in.Generation,
+		Stamps:           stamps(&in),
+		Exec:             plan.Exec{Path: in.Program.Path, Inside: v.inside, Identity: in.Program.Identity},
+		Argv:             argv(&in, v.script),
+		View:             v.steps,
+		Hostname:         Hostname,
+		Filter:           plan.Filter{Insns: program.Insns, ExecOnce: program.ExecOnce},
+		DenyWriteExecute: deny,
+		Loopback:         in.Policy.Network.Mode == "loopback",
+	}
+	if p.Env, err = environment(&in.Policy.Env); err != nil {
+		return nil, err
+	}
+	if p.Limits, err = limits(&in.Policy.Limits, in.Features); err != nil {
+		return nil, err
+	}
+	if p.Rlimits, err = rlimits(&in.Policy.Limits); err != nil {
+		return nil, err
+	}
+	if p.Require, err = required(in.Policy.Require, in.Features); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Ruleset returns what Compile gives to the filter compiler, for `show`,
+// `why` and `analyze`.
+func Ruleset(in Input) (filter.Ruleset, error) {
+	families, err := families(&in.Policy, in.Host)
+	if err != nil {
+		return filter.Ruleset{}, err
+	}
+	return ruleset(rulesetInput{
+		arch: in.Arch, syscalls: in.Policy.Syscalls, families: families,
+		execOnce: execOnce(&in) || execRefused(in.Arch, in.Policy.Syscalls),
+		denyWX:   in.Policy.DenyWriteExecute == nil || *in.Policy.DenyWriteExecute,
+		mdwe:     in.Features.Has("mdwe"),
+	})
+}
+
+// refuseUnbuilt names what the contract has and this version does not.
+func refuseUnbuilt(in *Input) error {
+	p := &in.Policy
+	switch {
+	case p.Network.Mode == "egress":
+		return notBuilt(policy.Pos{}, "network: mode egress")
+	case len(p.Network.Allow) > 0:
+		return refuse(p.Network.Allow[0].Pos, "mode: egress", "network: allow needs mode egress")
+	case len(p.Capabilities) > 0:
+		return notBuilt(policy.Pos{}, "capabilities")
+	case p.User != "" && p.User != "caller" && p.User != "dynamic":
+		return notBuilt(policy.Pos{}, "user: "+p.User)
+	}
+	return nil
+}
+
+// families returns the address families that socket(2) may make.
+func families(p *policy.Policy, h Host) ([]uint32, error) {
+	var out []uint32
+	if p.Network.Mode == "loopback" {
+		out = append(out, afInet, afInet6)
+	}
+	for _, name := range p.Sockets {
+		n, ok := policy.Family(name)
+		if !ok {
+			return nil, refuse(policy.Pos{}, "", "sockets: unknown address family %q", name)
+		}
+		if n == afUnix {
+			if err := unixAllowed(p, h); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, n)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// unixAllowed refuses Unix sockets beside trees of the host: a read-only bind
+// does not keep a program from connecting to a socket file in it (CONTAINMENT
+// 9). A socket that the policy names itself is meant.
+func unixAllowed(p *policy.Policy, h Host) error {
+	for _, list := range [][]policy.PathRule{p.Filesystem.Read, p.Filesystem.Write} {
+		for _, r := range list {
+			if r.Path == policy.Cwd || h.fact(r.Path).Kind == Directory && !within(r.Path, "/usr") {
+				return notBuilt(r.Pos, "sockets: unix beside the tree "+r.Path+" (its socket files could be connected to)")
+			}
+		}
+	}
+	return nil
+}
+
+// execRefused: a policy that refuses execve(2) or execveat(2) leaves the
+// launch's own alone.
+func execRefused(arch string, s policy.Syscalls) bool {
+	names, _, err := stances(rulesetInput{arch: arch, syscalls: s})
+	if err != nil {
+		return true // reported by ruleset
+	}
+	for _, name := range []string{"execve", "execveat"} {
+		if st := names[name]; st.stated && st.verdict.Kind != filter.Allow {
+			return true
+		}
+	}
+	return false
+}
+
+// argv makes the fixed front of the argument vector.
+func argv(in *Input, script string) []string {
+	out := []string{in.Program.Argv0}
+	if s := in.Program.Script; s != nil {
+		out = append([]string{s.Interpreter}, s.Args...)
+		out = append(out, script)
+	}
+	for _, a := range in.Args {
+		out = append(out, bundled(a))
+	}
+	return out
+}
+
+func bundled(s string) string { return strings.ReplaceAll(s, policy.BundleDir, InsideBundle) }
+
+// stamps collects what the plan depends on, each path once.
+func stamps(in *Input) []plan.Stamp {
+	all := append(slices.Clone(in.Stamps), in.Program.Identity)
+	if s := in.Program.Script; s != nil {
+		all = append(all, s.Stamp)
+	}
+	all = append(all, in.Host.Stamps...)
+	seen := map[string]bool{}
+	var out []plan.Stamp
+	for _, s := range all {
+		if !seen[s.Path] {
+			seen[s.Path] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// required checks the names of layers; those that are features of the host
+// must be there.
+func required(names []string, features feature.Set) ([]string, error) {
+	for _, name := range names {
+		if !slices.Contains(policy.Layers(), name) && !slices.Contains(feature.Names(), name) {
+			return nil, refuse(policy.Pos{}, policy.Suggest(name, policy.Layers()), "require: unknown layer %q", name)
+		}
+		probe := map[string]string{"cgroup": "cgroup2", "listener": "seccomp.notify"}[name]
+		if probe == "" {
+			probe = name
+		}
+		if _, ok := feature.Known(probe); ok && !features.Has(probe) {
+			return nil, lacking(policy.Pos{}, features, probe, "require: "+name)
+		}
+	}
+	return slices.Clone(names), nil
+}

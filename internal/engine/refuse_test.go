@@ -1,0 +1,63 @@
+package engine
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/sbx-project/sbx/policy"
+)
+
+func TestRefusals(t *testing.T) {
+	for _, tt := range []struct {
+		name, policy string
+		change       func(*Input)
+		want         string // part of the message
+		hint         string // part of the hint
+		feature      string
+		notBuilt     bool
+	}{
+		{name: "missing path", policy: "filesystem:\n  read: [/nowhere]", want: `2:10: filesystem.read: "/nowhere" does not exist`, hint: "write -/nowhere"},
+		{name: "missing exec", policy: "filesystem: {exec: [/nowhere]}", want: `filesystem.exec: "/nowhere" does not exist`},
+		{name: "unknown call", policy: `syscalls: {allow: [opennat]}`, want: `1:20: unknown syscall "opennat"`, hint: `did you mean "openat"?`},
+		{name: "unknown group", policy: `syscalls: {deny: ["@mounts"]}`, want: `unknown syscall group "@mounts"`, hint: `"@mount"`},
+		{name: "guarded by number", policy: `syscalls: {allow: ["nr:101"]}`, want: `"nr:101" is ptrace`, hint: "write ptrace"},
+		{name: "wide value", policy: `syscalls: {rules: [{names: [socket], args: [{index: 0, op: eq, value: 0x100000001}], action: allow}]}`, want: "argument 0 of socket never has the value"},
+		{name: "egress", policy: `{}`, change: func(in *Input) { in.Policy.Network.Mode = "egress" }, want: "egress", notBuilt: true},
+		{name: "capabilities", policy: `capabilities: [CAP_CHOWN]`, want: "capabilities", notBuilt: true},
+		{name: "user", policy: `user: "5:5"`, want: "user: 5:5", notBuilt: true},
+		{name: "unix beside a tree", policy: `{sockets: [unix], filesystem: {read: [/srv/in]}}`, want: "sockets: unix beside the tree /srv/in", notBuilt: true},
+		{name: "unix beside the caller's tree", policy: `{sockets: [unix], filesystem: {read: ["{{cwd}}"]}}`, want: "sockets: unix", notBuilt: true},
+		{name: "mask below the caller's tree", policy: `filesystem: {read: ["{{cwd}}"], mask: [/opt/tool]}`, want: "filesystem.mask", notBuilt: true},
+		{name: "memory", policy: `limits: {memory_max: 1M}`, change: func(in *Input) { in.Features = without("cgroup.memory") }, want: "limits: memory_max needs cgroup.memory", hint: "write -memory_max", feature: "cgroup.memory"},
+		{name: "layer", policy: `require: [landlock]`, change: func(in *Input) { in.Features = without("landlock") }, want: "require: landlock needs landlock (Linux 5.13)", feature: "landlock"},
+		{name: "bundle's feature", policy: `{}`, change: func(in *Input) { in.Needs = []string{"idmap"}; in.Features = without("idmap") }, want: "the bundle needs idmap", feature: "idmap"},
+		{name: "core", policy: `limits: {rlimit_core: 1M}`, want: "rlimit_core is always 0"},
+		{name: "tmpfs over memory", policy: `{filesystem: {tmpfs: [{path: /tmp, size: 1G}]}, limits: {memory_max: 512M}}`, want: "memory_max is 536870912"},
+		{name: "tmpfs in a tree", policy: `filesystem: {tmpfs: [{path: /usr/none}]}`, want: "has no such directory"},
+		{name: "tree and tmpfs", policy: `filesystem: {read: [/srv/in], tmpfs: [{path: /srv/in}]}`, want: "both a tree and a tmpfs"},
+		{name: "loader variables", policy: `{}`, change: func(in *Input) { in.Policy.Env.Pass = []string{"L*"} }, want: "steer the dynamic loader"},
+		{name: "block device", policy: `{}`, change: func(in *Input) { in.Policy.Devices = []string{"/dev/vda"} }, want: "not a character device"},
+		{name: "unknown action", policy: `{}`, change: func(in *Input) {
+			in.Policy.Syscalls.Rules = []policy.Rule{{Names: []policy.Name{{Text: "read"}}, Action: "maybe"}}
+		}, want: "unknown action"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := merged(t, tt.policy)
+			if tt.change != nil {
+				tt.change(&in)
+			}
+			_, err := Compile(in)
+			var e *Error
+			if !errors.As(err, &e) {
+				t.Fatalf("Compile = %v, want an *Error", err)
+			}
+			if !strings.Contains(e.Error(), tt.want) || !strings.Contains(e.Hint, tt.hint) || e.Feature != tt.feature || e.Status != StatusSetup {
+				t.Errorf("got %d %q, hint %q, feature %q\nwant 125 %q, hint %q, feature %q", e.Status, e, e.Hint, e.Feature, tt.want, tt.hint, tt.feature)
+			}
+			if errors.Is(err, policy.ErrNotBuilt) != tt.notBuilt {
+				t.Errorf("not built: %v, want %v", !tt.notBuilt, tt.notBuilt)
+			}
+		})
+	}
+}

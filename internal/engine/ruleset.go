@@ -1,0 +1,397 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/sbx-project/sbx/internal/filter"
+	"github.com/sbx-project/sbx/internal/syscalls"
+	"github.com/sbx-project/sbx/policy"
+)
+
+const (
+	eperm        = 1
+	enotty       = 25
+	enosys       = 38
+	enoprotoopt  = 92
+	eafnosupport = 97
+)
+
+func errno(n uint16) filter.Verdict { return filter.Verdict{Kind: filter.Errno, Errno: n} }
+
+var (
+	allow     = filter.Verdict{Kind: filter.Allow}
+	violation = filter.Verdict{Kind: filter.Violation}
+)
+
+// defaultGroup is always allowed: without it not even exit works.
+const defaultGroup = "@default"
+
+// networkGroup is opened by what opens an address family, and by nothing
+// else that a policy does not spell out.
+const networkGroup = "@network-io"
+
+// stance is what a policy says about one call, before argument rules.
+type stance struct {
+	verdict filter.Verdict
+	// stated is set when a list of the policy names the call, itself or in
+	// a group.
+	stated bool
+	// denied: `deny` names it; nothing opens it.
+	denied bool
+	// byName: `allow` has its own name.
+	byName bool
+}
+
+// rulesetInput is what the ruleset depends on.
+type rulesetInput struct {
+	arch     string
+	syscalls policy.Syscalls
+	families []uint32 // address families that socket(2) may make, sorted
+	execOnce bool
+	denyWX   bool
+	mdwe     bool // the kernel has PR_SET_MDWE
+}
+
+// ruleset turns resolved syscalls into what the filter compiler takes.
+//
+// The order of what policies say is: deny, errno of the own name, allow of the
+// own name, errno of a group, allow of a group, default. Within argument
+// rules: kill, errno, allow. The order in which things are written never
+// matters. Numbers that have no name here get ENOSYS, unless "nr:" names them.
+func ruleset(in rulesetInput) (filter.Ruleset, error) {
+	names, numbers, err := stances(in)
+	if err != nil {
+		return filter.Ruleset{}, err
+	}
+	rules, err := userRules(in.arch, in.syscalls.Rules)
+	if err != nil {
+		return filter.Ruleset{}, err
+	}
+	rs := filter.Ruleset{
+		Arch: in.arch, Calls: map[uint32]filter.Call{}, Default: errno(enosys),
+		ExecOnce: in.execOnce, ExecVerdict: refusal(in.syscalls),
+	}
+	fixed := builtins(in)
+	for nr := uint32(0); nr <= syscalls.Last(in.arch); nr++ {
+		name, ok := syscalls.Name(in.arch, nr)
+		if !ok {
+			continue
+		}
+		s := names[name]
+		if !s.stated {
+			s.verdict = refusal(in.syscalls)
+		}
+		r := rules[nr]
+		if s.denied {
+			r = nil
+		}
+		rs.Calls[nr] = combine(s, r, fixed[name])
+	}
+	for nr, s := range numbers { // none of them has a name, see expand
+		rs.Calls[nr] = combine(s, rules[nr], nil)
+	}
+	for nr, r := range rules {
+		if _, ok := rs.Calls[nr]; !ok {
+			rs.Calls[nr] = combine(stance{verdict: errno(enosys)}, r, nil)
+		}
+	}
+	return rs, nil
+}
+
+// refusal is the verdict for what a policy does not allow.
+func refusal(s policy.Syscalls) filter.Verdict {
+	if s.Default == "errno" {
+		return errno(eperm)
+	}
+	return violation
+}
+
+// stances reads the lists of a policy, by name and for "nr:" by number.
+func stances(in rulesetInput) (map[string]stance, map[uint32]stance, error) {
+	names, numbers := map[string]stance{}, map[uint32]stance{}
+	// From weak to strong; each pass overwrites.
+	set := func(list []policy.Name, all bool, keep func(own bool) bool, s stance) error {
+		for _, n := range list {
+			calls, nr, err := expand(in.arch, n, all)
+			if err != nil {
+				return err
+			}
+			own := !strings.HasPrefix(n.Text, "@")
+			if !keep(own) {
+				continue
+			}
+			s.byName = own && s.verdict.Kind == filter.Allow
+			if calls == nil {
+				numbers[nr] = s
+				continue
+			}
+			for _, c := range calls {
+				names[c] = s
+			}
+		}
+		return nil
+	}
+	group, own := func(o bool) bool { return !o }, func(o bool) bool { return o }
+	opened := stance{verdict: allow, stated: true}
+	opens := []policy.Name{{Text: defaultGroup}}
+	if len(in.families) > 0 {
+		opens = append(opens, policy.Name{Text: networkGroup})
+	}
+	if err := set(opens, false, group, opened); err != nil {
+		return nil, nil, bug(err)
+	}
+	refused := make([]string, 0, len(in.syscalls.Errno))
+	for e := range in.syscalls.Errno {
+		refused = append(refused, e)
+	}
+	sort.Strings(refused)
+	for _, pass := range []func(bool) bool{group, own} {
+		if err := set(in.syscalls.Allow, false, pass, opened); err != nil {
+			return nil, nil, err
+		}
+		for _, e := range refused {
+			n, ok := policy.Errno(e)
+			if !ok {
+				return nil, nil, refuse(policy.Pos{}, "", "syscalls.errno: unknown errno %q", e)
+			}
+			if err := set(in.syscalls.Errno[e], true, pass, stance{verdict: errno(n), stated: true}); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	// The verdict of a denied call is that of one that nothing allows.
+	denied := stance{verdict: refusal(in.syscalls), stated: true, denied: true}
+	if err := set(in.syscalls.Deny, true, func(bool) bool { return true }, denied); err != nil {
+		return nil, nil, err
+	}
+	return names, numbers, nil
+}
+
+// expand returns the calls that n names, or for "nr:" its number. all takes a
+// group with its guarded calls: what refuses, refuses them too.
+func expand(arch string, n policy.Name, all bool) (calls []string, nr uint32, err error) {
+	switch {
+	case strings.HasPrefix(n.Text, "@"):
+		get := syscalls.Group
+		if all {
+			get = syscalls.GroupAll
+		}
+		calls, ok := get(n.Text)
+		if !ok {
+			return nil, 0, refuse(n.Pos, policy.Suggest(n.Text, syscalls.Groups()), "unknown syscall group %q", n.Text)
+		}
+		return append([]string{}, calls...), 0, nil // never nil
+	case strings.HasPrefix(n.Text, "nr:"):
+		v, err := strconv.ParseUint(n.Text[len("nr:"):], 10, 30)
+		if err != nil {
+			return nil, 0, refuse(n.Pos, "write nr:462", "%q is not a syscall number", n.Text)
+		}
+		if name, ok := syscalls.Name(arch, uint32(v)); ok {
+			if !all && syscalls.Guarded(name) {
+				return nil, 0, refuse(n.Pos, "write "+name, "%q is %s, which only its own name opens", n.Text, name)
+			}
+			// A number is no way around a rule that is tied to a name.
+			return []string{name}, 0, nil
+		}
+		return nil, uint32(v), nil
+	case !syscalls.Known(n.Text):
+		var all []string
+		for _, a := range syscalls.Arches() {
+			all = append(all, syscalls.Names(a)...)
+		}
+		hint := policy.Suggest(n.Text, all)
+		if hint == "" {
+			hint = "a call newer than this table is written nr:NUMBER"
+		}
+		return nil, 0, refuse(n.Pos, hint, "unknown syscall %q", n.Text)
+	}
+	return []string{n.Text}, 0, nil
+}
+
+// combine makes the call's entry from what the policy says and what is built
+// in. A permission of the policy holds only together with what the built-in
+// rule demands; a refusal of either side stands.
+func combine(s stance, user []userRule, b *builtin) filter.Call {
+	if b == nil {
+		b = &builtin{}
+	}
+	if s.denied {
+		return filter.Call{Default: s.verdict}
+	}
+	if b.fixed != nil {
+		return filter.Call{Default: *b.fixed}
+	}
+	if b.open && !s.stated {
+		s.verdict = allow
+	}
+	var c filter.Call
+	for _, t := range b.always {
+		c.Rules = append(c.Rules, filter.Rule{Tests: t, Verdict: allow})
+	}
+	c.Rules = append(c.Rules, b.deny...)
+	for _, action := range []string{"kill", "errno"} {
+		for _, r := range user {
+			if r.action == action {
+				for _, tests := range r.either {
+					c.Rules = append(c.Rules, filter.Rule{Tests: tests, Verdict: r.verdict})
+				}
+			}
+		}
+	}
+	for _, r := range user {
+		if r.action != "allow" {
+			continue
+		}
+		if b.must == nil || b.widen {
+			c.Rules = append(c.Rules, filter.Rule{Tests: r.both, Verdict: allow})
+			continue
+		}
+		for _, m := range b.must {
+			c.Rules = append(c.Rules, filter.Rule{Tests: concat(r.both, m), Verdict: allow})
+		}
+		if s.verdict.Kind != filter.Allow {
+			// The policy asked for the call and the built-in rule refuses
+			// this use of it: its own answer, not that of a stranger.
+			c.Rules = append(c.Rules, filter.Rule{Tests: r.both, Verdict: b.miss})
+		}
+	}
+	c.Default = s.verdict
+	if s.verdict.Kind == filter.Allow && b.must != nil {
+		for _, m := range b.must {
+			c.Rules = append(c.Rules, filter.Rule{Tests: m, Verdict: allow})
+		}
+		c.Default = b.miss
+	}
+	return c
+}
+
+func concat(a, b []filter.Test) []filter.Test {
+	return append(append(make([]filter.Test, 0, len(a)+len(b)), a...), b...)
+}
+
+// userRule is an argument rule of the policy.
+type userRule struct {
+	action  string
+	verdict filter.Verdict
+	// both are tests that hold only where every reading of an unknown width
+	// holds; either are rules of which one holds where some reading does.
+	both   []filter.Test
+	either [][]filter.Test
+}
+
+// userRules sorts the policy's rules by call number.
+func userRules(arch string, rules []policy.Rule) (map[uint32][]userRule, error) {
+	out := map[uint32][]userRule{}
+	for _, r := range rules {
+		u := userRule{action: r.Action}
+		switch r.Action {
+		case "allow":
+			u.verdict = allow
+		case "kill":
+			u.verdict = violation
+		case "errno":
+			n, ok := policy.Errno(r.Errno)
+			if !ok {
+				return nil, refuse(r.Pos, "", "syscalls.rules: unknown errno %q", r.Errno)
+			}
+			u.verdict = errno(n)
+		default:
+			return nil, refuse(r.Pos, "action: allow, errno or kill", "syscalls.rules: unknown action %q", r.Action)
+		}
+		for _, n := range r.Names {
+			calls, nr, err := expand(arch, n, u.action != "allow")
+			if err != nil {
+				return nil, err
+			}
+			if calls == nil {
+				if u.both, u.either, err = userTests("", r); err != nil {
+					return nil, err
+				}
+				out[nr] = append(out[nr], u)
+			}
+			for _, name := range calls {
+				nr, ok := syscalls.Number(arch, name)
+				if !ok {
+					continue // a call of the other architecture
+				}
+				if u.both, u.either, err = userTests(name, r); err != nil {
+					return nil, err
+				}
+				out[nr] = append(out[nr], u)
+			}
+		}
+	}
+	return out, nil
+}
+
+var ops = map[string]filter.Op{
+	"eq": filter.Equal, "ne": filter.NotEqual, "lt": filter.Less, "le": filter.LessOrEqual,
+	"gt": filter.Greater, "ge": filter.GreaterOrEqual, "masked_eq": filter.MaskedEqual,
+}
+
+// userTests turns the arguments of a rule into tests. Where the width of an
+// argument is known, it is that one. Where it is not, a permission demands
+// that the test hold on 32 and on 64 bits, and a refusal strikes when it holds
+// on either.
+func userTests(call string, r policy.Rule) (both []filter.Test, either [][]filter.Test, err error) {
+	mask, known := wide[call]
+	var narrow, full []filter.Test
+	unknown := false
+	for _, a := range r.Args {
+		op, ok := ops[a.Op]
+		if !ok || a.Index > 5 {
+			return nil, nil, refuse(r.Pos, "", "syscalls.rules: test %q of argument %d", a.Op, a.Index)
+		}
+		t := filter.Test{Index: uint8(a.Index), Op: op, Value: a.Value}
+		if op == filter.MaskedEqual {
+			t.Mask = a.Mask
+		}
+		large := a.Value>>32 != 0 || t.Mask>>32 != 0
+		w := t
+		w.Wide = true
+		switch {
+		case known && mask&(1<<a.Index) != 0, !known && large:
+			both, narrow, full = append(both, w), append(narrow, w), append(full, w)
+		case known && large:
+			return nil, nil, refuse(r.Pos, "the kernel takes 32 bits of it",
+				"syscalls.rules: argument %d of %s never has the value %#x", a.Index, call, a.Value)
+		case known:
+			both, narrow, full = append(both, t), append(narrow, t), append(full, t)
+		default:
+			unknown = true
+			both, narrow, full = append(both, t, w), append(narrow, t), append(full, w)
+		}
+	}
+	either = [][]filter.Test{narrow}
+	if unknown {
+		either = append(either, full)
+	}
+	return both, either, nil
+}
+
+// compileFilter compiles the ruleset with sbx's own compiler and has
+// libseccomp's program agree to it where the build has that.
+func compileFilter(rs filter.Ruleset) (filter.Program, error) {
+	p, err := filter.Compile(rs)
+	if err != nil {
+		return p, refuse(policy.Pos{}, "", "compile the filter: %v", err)
+	}
+	if !filter.HaveReference {
+		return p, nil
+	}
+	ref, err := filter.Reference(rs)
+	if errors.Is(err, filter.ErrInexpressible) {
+		return p, refuse(policy.Pos{}, "use fewer ordered comparisons in syscalls.rules", "check the filter: %v", err)
+	}
+	if err != nil {
+		return p, bug(fmt.Errorf("compile the reference filter: %w", err))
+	}
+	if err := filter.Agree(rs, p.Insns, ref); err != nil {
+		return p, bug(err)
+	}
+	return p, nil
+}

@@ -1,0 +1,129 @@
+package feature
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+func TestProbesAreDescribed(t *testing.T) {
+	want := []string{
+		"cgroup.cpu", "cgroup.io", "cgroup.kill", "cgroup.memory", "cgroup.pids", "cgroup2", "idmap", "landlock", "mdwe",
+		"proc.subset", "seccomp", "seccomp.notify", "timens", "userns",
+	}
+	if d := cmp.Diff(want, Names()); d != "" {
+		t.Errorf("names (-want +got):\n%s", d)
+	}
+	for _, name := range Names() {
+		f, ok := Known(name)
+		if !ok || f.Cost == "" || f.Fix == "" || f.MinKernel == "" {
+			t.Errorf("Known(%q) = %+v, %v; want cost, fix and minimum kernel", name, f, ok)
+		}
+	}
+}
+
+func TestProbe(t *testing.T) {
+	s := Probe()
+	for _, f := range s.All() {
+		t.Logf("%-15s %-5v %s", f.Name, f.Present, f.Detail)
+		if !f.Present && f.Detail == "" {
+			t.Errorf("%s is absent without a reason", f.Name)
+		}
+	}
+	if got := len(s.All()); got != len(Names()) {
+		t.Errorf("Probe has %d features, want %d", got, len(Names()))
+	}
+	if !s.Has("seccomp") {
+		t.Error("seccomp is absent; every kernel that runs these tests has it")
+	}
+}
+
+// TestProbeAgreesWithKernel compares the probes with what the kernel says
+// elsewhere.
+func TestProbeAgreesWithKernel(t *testing.T) {
+	s := Probe()
+	actions, err := os.ReadFile("/proc/sys/kernel/seccomp/actions_avail")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, word := range map[string]string{"seccomp": "kill_process", "seccomp.notify": "user_notif"} {
+		if want := slices.Contains(strings.Fields(string(actions)), word); s.Has(name) != want {
+			t.Errorf("Has(%q) = %v, actions_avail has %q: %v", name, s.Has(name), word, want)
+		}
+	}
+	if lsm, err := os.ReadFile("/sys/kernel/security/lsm"); err == nil {
+		if want := strings.Contains(string(lsm), "landlock"); s.Has("landlock") != want {
+			t.Errorf("Has(landlock) = %v, the list of modules is %q", s.Has("landlock"), lsm)
+		}
+	}
+	err = exec.Command("unshare", "--user", "--map-root-user", "--mount", "--fork", "--pid", "true").Run()
+	if s.Has("userns") != (err == nil) {
+		t.Errorf("Has(userns) = %v, unshare(1) says %v", s.Has("userns"), err)
+	}
+	if s.Has("proc.subset") != (unshareProc() == nil) && os.Geteuid() == 0 {
+		t.Errorf("Has(proc.subset) = %v, a mount says %v", s.Has("proc.subset"), unshareProc())
+	}
+}
+
+// unshareProc mounts such a proc in namespaces of a child.
+func unshareProc() error {
+	return exec.Command("unshare", "--mount", "--fork", "--pid", "mount", "-t", "proc", "-o", "subset=pid", "proc", "/proc").Run()
+}
+
+func TestProbeLeavesNothing(t *testing.T) {
+	before, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fds := func() int {
+		d, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(d)
+	}
+	Probe()
+	n := fds()
+	Probe()
+	if after := fds(); after != n {
+		t.Errorf("a probe leaks descriptors: %d, then %d", n, after)
+	}
+	after, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(before) != string(after) {
+		t.Error("a probe changes the mounts")
+	}
+	if cg := look().cgroup; cg != "" {
+		entries, err := os.ReadDir(cg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), "sbx-probe-") {
+				t.Errorf("cgroup %q is left", e.Name())
+			}
+		}
+	}
+	var status unix.WaitStatus
+	if pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil); err == nil && pid > 0 {
+		t.Errorf("child %d is left", pid)
+	}
+}
+
+func TestSet(t *testing.T) {
+	s := NewSet(Feature{Name: "b", Present: true}, Feature{Name: "a"})
+	if s.Has("a") || !s.Has("b") || s.Has("c") {
+		t.Errorf("Has: a %v, b %v, c %v; want only b", s.Has("a"), s.Has("b"), s.Has("c"))
+	}
+	var zero Set
+	if zero.Has("b") {
+		t.Error("the zero set has a feature")
+	}
+}

@@ -1,0 +1,84 @@
+package loader
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sbx-project/sbx/internal/engine"
+	"github.com/sbx-project/sbx/internal/feature"
+	"github.com/sbx-project/sbx/internal/yamlnode"
+	"github.com/sbx-project/sbx/policy"
+	"github.com/sbx-project/sbx/registry"
+)
+
+// Check reads a manifest or a policy as an author would have it checked: all
+// of its text, and that the engine can make a plan of it on this host. A file
+// with an apiVersion is a manifest.
+func Check(path string) error {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	if st, err := os.Stat(abs); err == nil && st.IsDir() {
+		abs += "/bundle.yaml"
+	}
+	f, err := os.Open(abs)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	src, err := io.ReadAll(io.LimitReader(f, yamlnode.MaxSize+1))
+	if err != nil {
+		return err
+	}
+	if isManifest(path, src) {
+		m, err := registry.ParseManifest(path, src)
+		if err != nil {
+			return err
+		}
+		b := registry.Bundle{Manifest: m, File: path, Source: src}
+		if strings.HasSuffix(abs, "/bundle.yaml") {
+			b.Dir = filepath.Dir(abs)
+		}
+		req, err := Request(b, feature.Probe())
+		if err == nil {
+			_, _, err = compile(req)
+		}
+		return located(path, src, err)
+	}
+	p, err := registry.ParsePolicy(path, src)
+	if err == nil {
+		p, err = policy.Resolve(p, registry.Stock)
+	}
+	if err != nil {
+		return located(path, src, err)
+	}
+	return located(path, src, compilePolicy(p))
+}
+
+// compilePolicy compiles a policy for a program that is surely there: this
+// one.
+func compilePolicy(p policy.Policy) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	_, _, err = compile(engine.Request{Policy: p, Path: self, Features: feature.Probe()})
+	return err
+}
+
+// isManifest tells a manifest from a policy by its keys.
+func isManifest(path string, src []byte) bool {
+	n, err := yamlnode.Parse(path, src)
+	if err != nil || n == nil {
+		return strings.Contains(string(src), "apiVersion:")
+	}
+	for _, p := range n.Pairs {
+		if p.Key.Value == "apiVersion" || p.Key.Value == "exec" || p.Key.Value == "name" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,68 @@
+package nsexec
+
+import (
+	"errors"
+	"runtime"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// MapNamespace makes a user namespace that carries a map for an idmapped
+// mount (mount_setattr(2), Linux 5.12): the owner on disk is hostID to the
+// kernel, everybody else is nobody. The caller closes the descriptor. Needs
+// CAP_SETUID and CAP_SETGID, and user namespaces.
+func MapNamespace(owner, ownerGroup, hostID uint32) (int, error) {
+	args := &unixCloneArgs{flags: unix.CLONE_NEWUSER | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	syscall.ForkLock.Lock()
+	pid, errno := clonePause(args)
+	syscall.ForkLock.Unlock()
+	if errno != 0 {
+		return -1, &ErrClone{errno}
+	}
+	// It only holds the namespace until there is a descriptor of it.
+	defer func() {
+		unix.Kill(int(pid), unix.SIGKILL)
+		for {
+			if _, err := unix.Wait4(int(pid), nil, 0, nil); err != unix.EINTR {
+				return
+			}
+		}
+	}()
+	base := "/proc/" + strconv.Itoa(int(pid))
+	if err := writeFile(base+"/uid_map", ids(owner, hostID)); err != nil {
+		return -1, err
+	}
+	if err := writeFile(base+"/gid_map", ids(ownerGroup, hostID)); err != nil {
+		return -1, err
+	}
+	fd, err := unix.Open(base+"/ns/user", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, errors.New("open " + strconv.Quote(base+"/ns/user") + ": " + err.Error())
+	}
+	return fd, nil
+}
+
+// clonePause makes a child that does nothing but wait to be killed.
+//
+//go:noinline
+//go:nosplit
+//go:norace
+func clonePause(args *unixCloneArgs) (uintptr, syscall.Errno) {
+	var old uint64
+	all := ^uint64(0)
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
+	pid, errno := cloneRaw(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args))
+	if errno == 0 && pid == 0 {
+		syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
+		for {
+			syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
+		}
+	}
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
+	return pid, syscall.Errno(errno)
+}

@@ -1,0 +1,57 @@
+package policy
+
+// Suggest returns the hint `did you mean "X"?` for the name of names that is
+// nearest to s, or "" when none is near. Names of equal distance: the first.
+func Suggest(s string, names []string) string {
+	if name := Nearest(s, names); name != "" {
+		return `did you mean "` + name + `"?`
+	}
+	return ""
+}
+
+// maxSuggest bounds the length of what is compared: the work is its square.
+const maxSuggest = 64
+
+// Nearest returns the name with the smallest edit distance (a swap of
+// neighbours counts as one) when that is at most a third of its length, at
+// least 1; else "".
+func Nearest(s string, names []string) string {
+	if len(s) > maxSuggest {
+		return ""
+	}
+	best, bestDistance := "", maxSuggest
+	for _, name := range names {
+		if len(name) > maxSuggest {
+			continue
+		}
+		limit := max(1, max(len(s), len(name))/3)
+		if d := distance(s, name); d <= limit && d < bestDistance {
+			best, bestDistance = name, d
+		}
+	}
+	return best
+}
+
+// distance is the optimal string alignment distance in bytes.
+func distance(a, b string) int {
+	var rows [3][maxSuggest + 1]int
+	before, prev, row := &rows[0], &rows[1], &rows[2]
+	for j := 0; j < len(b); j++ {
+		prev[j+1] = j + 1
+	}
+	for i := 0; i < len(a); i++ {
+		row[0] = i + 1
+		for j := 0; j < len(b); j++ {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			row[j+1] = min(prev[j]+cost, prev[j+1]+1, row[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+		before, prev, row = prev, row, before
+	}
+	return prev[len(b)]
+}

@@ -1,0 +1,180 @@
+package runner
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/cgroup"
+	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/nsexec"
+)
+
+// watch is what the supervisor holds by looking, where the kernel cannot.
+type watch struct {
+	memory, pids uint64 // bounds; 0: not watched
+}
+
+// watchInterval is how often it looks. At half of it the looking itself
+// shows up in the accounting of a run with many processes; at twice a run
+// takes some 200 MB more before it is seen, at the rate that memory is
+// zeroed.
+const watchInterval = 20 * time.Millisecond
+
+// bound makes the run's control group and sets its limits. What the kernel
+// cannot hold is refused when the policy states it, else held in another way
+// and shown as degraded.
+func (r *run) bound() bool {
+	l := r.Plan.Limits
+	if r.Timeout > 0 && (l.Timeout == 0 || r.Timeout < l.Timeout) {
+		l.Timeout = r.Timeout
+	}
+	r.Timeout = l.Timeout
+	r.parent, r.noLeaf = cgroup.Open("")
+	if r.noLeaf == nil {
+		r.leaf, r.noLeaf = r.parent.Create("run-" + r.report.Run)
+	}
+	var held []cgroup.Held
+	limits := cgroup.Limits{
+		MemoryMax: l.MemoryMax, MemorySwapMax: l.MemorySwapMax, SwapSet: l.SwapSet, PidsMax: l.PidsMax,
+		CPUQuota: l.CPUQuota, CPUPeriod: l.CPUPeriod, CPUWeight: l.CPUWeight, IOMax: l.IOMax,
+	}
+	if l.PidsMax > 0 {
+		limits.PidsMax++ // init
+	}
+	if r.noLeaf == nil {
+		held = r.leaf.Set(limits)
+		r.config.CgroupFD = r.leaf.FD()
+		r.layer("cgroup", Applied, "")
+	} else {
+		held = unheld(limits, r.noLeaf)
+		r.layer("cgroup", Degraded, r.noLeaf.Error())
+	}
+	for _, h := range held {
+		if h.Err == nil {
+			r.layer(layerOf(h.Name), Applied, "")
+			continue
+		}
+		if contains(l.Required, h.Name) || contains(r.Plan.Require, layerOf(h.Name)) {
+			r.layer(layerOf(h.Name), NotHeld, h.Err.Error())
+			r.release()
+			return r.refuse(StatusSetup, Refused, "hold "+h.Name+": feature "+layerOf(h.Name), h.Err, fixOf(r.noLeaf))
+		}
+		why := h.Err.Error()
+		switch h.Name {
+		case "memory_max":
+			r.watch.memory, why = l.MemoryMax, why+"; summed and killed by the supervisor instead"
+		case "pids_max":
+			r.watch.pids, why = l.PidsMax, why+"; held by RLIMIT_NPROC and counted by the supervisor instead"
+			r.config.Rlimits = append(r.config.Rlimits, plan.Rlimit{Resource: unix.RLIMIT_NPROC, Value: l.PidsMax + 1})
+		}
+		r.layer(layerOf(h.Name), Degraded, why)
+	}
+	return r.required()
+}
+
+// required refuses a run whose policy requires a layer that is not applied.
+func (r *run) required() bool {
+	for _, want := range r.Plan.Require {
+		for i := range r.report.Layers {
+			if l := &r.report.Layers[i]; l.Name == want && l.State != Applied {
+				l.State = NotHeld
+				r.release()
+				return r.refuse(StatusSetup, Refused, "require "+want, errors.New(l.Why), "sbx doctor")
+			}
+		}
+		if want == "userns" && r.config.Identity.Mode == nsexec.NoUserNS {
+			r.release()
+			return r.refuse(StatusSetup, Refused, "require userns", errors.New("user namespaces are disabled"), "sysctl user.max_user_namespaces=10000")
+		}
+	}
+	return true
+}
+
+// unheld lists every limit that was asked for as not held.
+func unheld(l cgroup.Limits, why error) (held []cgroup.Held) {
+	for _, x := range [...]struct {
+		name  string
+		asked bool
+	}{
+		{"memory_max", l.MemoryMax > 0}, {"memory_swap_max", l.SwapSet}, {"pids_max", l.PidsMax > 0},
+		{"cpu_max", l.CPUQuota > 0}, {"cpu_weight", l.CPUWeight > 0}, {"io_max", len(l.IOMax) > 0},
+	} {
+		if x.asked {
+			held = append(held, cgroup.Held{Name: x.name, Err: why})
+		}
+	}
+	return held
+}
+
+// layerOf is the name of the host feature behind a limit.
+func layerOf(limit string) string {
+	switch limit {
+	case "memory_max":
+		return "cgroup.memory"
+	case "memory_swap_max":
+		return "cgroup.swap"
+	case "pids_max":
+		return "cgroup.pids"
+	case "cpu_max", "cpu_weight":
+		return "cgroup.cpu"
+	}
+	return "cgroup.io"
+}
+
+func fixOf(noLeaf error) string {
+	switch {
+	case errors.Is(noLeaf, cgroup.ErrNoHierarchy):
+		return "mount cgroup2, or boot with systemd.unified_cgroup_hierarchy=1"
+	case errors.Is(noLeaf, cgroup.ErrNotDelegated):
+		return "run it under systemd-run --user --scope -p Delegate=yes, or through the daemon"
+	}
+	return "boot with systemd.unified_cgroup_hierarchy=1 so that version 2 has the controllers, or write -KEY to make the limit optional"
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+// passed looks at what the supervisor holds itself.
+func (w watch) passed(r *run) (Outcome, bool) {
+	var pids []int
+	if r.leaf != nil {
+		pids, _ = r.leaf.Procs()
+	}
+	if len(pids) == 0 {
+		pids = descendants(r.child.PID)
+	}
+	if w.pids > 0 && uint64(len(pids)) > w.pids+1 {
+		return Pids, true
+	}
+	if w.memory > 0 {
+		var sum uint64
+		for _, pid := range pids {
+			if pid != r.child.PID {
+				sum += privateMemory(pid)
+			}
+		}
+		r.report.Usage.MemPeak = max(r.report.Usage.MemPeak, sum)
+		return OOM, sum > w.memory
+	}
+	return "", false
+}
+
+// release gives up what prepare made.
+func (r *run) release() {
+	if r.leaf != nil {
+		r.leaf.Delete(time.Second)
+		r.leaf = nil
+	}
+	if r.parent != nil {
+		r.parent.Close()
+		r.parent = nil
+	}
+}

@@ -1,0 +1,277 @@
+// Package runner carries out one plan: it launches the sandbox, supervises
+// it, classifies its end and reports. Use [Run]; the result is a [Report].
+//
+// It prints nothing, reads nothing of a registry and decides nothing about
+// revisions. The promise: when Run returns, nothing of the run is left, and
+// ExitCode is never 0 for a run that sbx killed or refused. Should the
+// process die in between, the kernel ends the run: init holds the other end
+// of a socket that only this process has.
+package runner
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/cgroup"
+	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/nsexec"
+)
+
+// Options are one invocation of a plan. The zero value of every field but
+// Plan has a meaning.
+type Options struct {
+	// Plan is required.
+	Plan *plan.Plan
+	// Args follow Plan.Argv, byte for byte.
+	Args []string
+	// Environ is the caller's environment, of which the plan's Pass names
+	// are taken; nil passes nothing.
+	Environ []string
+	// Cwd is the caller's working directory, absolute; needed when the plan
+	// shows it.
+	Cwd string
+	// Chdir overrides where the workload starts; empty: the plan's.
+	Chdir string
+	// Timeout, when not 0, is tighter than the plan's.
+	Timeout time.Duration
+	// Started is called with init's pid as soon as there is one.
+	Started func(pid int)
+	// Usage reads the cgroup's accounting at the end, for a report.
+	Usage bool
+	// IDBase is the first host id of the blocks for runs launched by root;
+	// 0 means DefaultIDBase.
+	IDBase uint32
+	// Signals makes the run end when this process is told to end, and
+	// forwards the others. One Run at a time may set it.
+	Signals bool
+}
+
+// DefaultIDBase is the start of a range that systemd's table of uids leaves
+// unused (https://systemd.io/UIDS-GIDS); 32 ids for each of 4,194,304 pids end
+// below the range that it gives to foreign images.
+const DefaultIDBase = 1879048192
+
+// idsPerRun is the size of one run's block. Only its first id is used by now.
+const idsPerRun = 32
+
+// setupTime is when a launch that has not come to an end by then is given
+// up. A loaded machine takes 100 ms; a hung file system would take for ever.
+const setupTime = 30 * time.Second
+
+// Run launches and waits. It never returns an error: the report says it.
+func Run(o Options) *Report {
+	runtime.LockOSThread() // the parent-death signal is the thread's
+	defer runtime.UnlockOSThread()
+	p := o.Plan
+	r := &run{Options: o, start: time.Now(), report: &Report{
+		Command: p.Command, Version: p.Version, Revision: p.Revision, Generation: p.Generation,
+		Via: "direct", Counted: false, Outcome: SetupError, ExitCode: StatusSetup,
+	}}
+	r.report.Run = strconv.FormatInt(r.start.UnixNano(), 36) + "-" + strconv.Itoa(os.Getpid())
+	if !r.prepare() {
+		return r.report
+	}
+	defer r.release()
+	r.supervise()
+	r.report.Usage.Wall = time.Since(r.start)
+	return r.report
+}
+
+// run is one run under way.
+type run struct {
+	Options
+	start   time.Time
+	report  *Report
+	config  nsexec.Config
+	child   *nsexec.Child
+	parent  *cgroup.Parent
+	leaf    *cgroup.Leaf
+	noLeaf  error
+	owners  []owner // of the mapped trees, in order
+	watch   watch
+	signals signals
+}
+
+// refuse ends the run before it began.
+func (r *run) refuse(status int, outcome Outcome, step string, err error, hint string) bool {
+	r.report.ExitCode, r.report.Outcome, r.report.Step, r.report.Err, r.report.Hint = status, outcome, step, err, hint
+	return false
+}
+
+func (r *run) prepare() bool {
+	p := r.Plan
+	r.config = nsexec.Config{Plan: p, CgroupFD: -1, Cwd: r.Cwd, TimeOffset: bootSeconds()}
+	r.config.Argv = append(append(make([]string, 0, len(p.Argv)+len(r.Args)), p.Argv...), r.Args...)
+	r.config.Env = environment(p.Env, r.Environ)
+	if !r.chooseIdentity() || !r.chooseDir() || !r.mapOwners() {
+		return false
+	}
+	return r.bound()
+}
+
+// chooseIdentity picks the way to the run's ids (SPEC 4, Identity).
+func (r *run) chooseIdentity() bool {
+	id := &r.config.Identity
+	if uid := os.Geteuid(); uid != 0 {
+		*id = nsexec.Identity{Mode: nsexec.OwnUser, HostUID: uint32(uid), HostGID: uint32(os.Getegid())}
+		r.layer("identity", Degraded, "the host id is the caller's own, and he keeps his supplementary groups")
+		return true
+	}
+	if r.IDBase == 0 {
+		r.IDBase = DefaultIDBase
+	}
+	if strings.TrimSpace(readFile("/proc/sys/user/max_user_namespaces")) != "0" {
+		id.Mode = nsexec.LateUserNS
+		r.layer("identity", Applied, "")
+		return true
+	}
+	id.Mode = nsexec.NoUserNS
+	// init's pid is not known yet, and nobody could tell it its ids later:
+	// the supervisor's own pid is as unique for as long as the run can be.
+	id.HostUID = r.hostID(os.Getpid())
+	id.HostGID = id.HostUID
+	r.layer("identity", Applied, "")
+	return true
+}
+
+// hostID is the id of the run whose block is numbered by a pid: unique while
+// that pid lives.
+func (r *run) hostID(pid int) uint32 { return r.IDBase + idsPerRun*uint32(pid) }
+
+// chooseDir picks the directory that the workload starts in.
+func (r *run) chooseDir() bool {
+	switch {
+	case r.Chdir != "":
+		r.config.Chdir = r.Chdir
+	case r.Plan.Chdir != "":
+		r.config.Chdir = r.Plan.Chdir
+	default:
+		r.config.Chdir = "/tmp"
+	}
+	for i := range r.Plan.View {
+		if r.Plan.View[i].Flags&plan.SourceCwd == 0 {
+			continue
+		}
+		if hint := unfitCwd(r.Cwd); hint != "" {
+			return r.refuse(StatusRefused, Refused, `show "`+r.Cwd+`"`, errors.New(hint), "change to the directory that the command works on")
+		}
+		if r.Chdir == "" && r.Plan.Chdir == "" {
+			r.config.Chdir = r.Cwd
+		}
+	}
+	return true
+}
+
+// unfitCwd says why a working directory is not shown to a sandbox.
+func unfitCwd(cwd string) string {
+	switch {
+	case !strings.HasPrefix(cwd, "/"):
+		return "the working directory has no path"
+	case cwd == "/" || strings.Count(cwd, "/") == 1:
+		return "a top-level directory is not shown"
+	case cwd == strings.TrimRight(os.Getenv("HOME"), "/"):
+		return "the home directory itself is not shown"
+	}
+	return ""
+}
+
+// owner is whose tree is mapped.
+type owner struct{ uid, gid uint32 }
+
+// mapOwners finds the owners of the writable trees that have to be mapped
+// when root launches. Host uid 0 is never mapped: what a run could write as
+// it would be root's.
+func (r *run) mapOwners() bool {
+	if r.config.Identity.Mode == nsexec.OwnUser {
+		return true
+	}
+	for i := range r.Plan.View {
+		s := &r.Plan.View[i]
+		if s.Flags&plan.Mapped == 0 {
+			continue
+		}
+		path := s.Source
+		if s.Flags&plan.SourceCwd != 0 {
+			path = "."
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
+			if s.Flags&plan.Optional != 0 && (err == unix.ENOENT || err == unix.ENOTDIR) {
+				r.owners = append(r.owners, owner{})
+				continue
+			}
+			return r.refuse(StatusSetup, SetupError, `open "`+path+`"`, err, "")
+		}
+		shown := path
+		if shown == "." {
+			shown = r.Cwd
+		}
+		if st.Uid == 0 {
+			return r.refuse(StatusRefused, Refused, `write "`+shown+`"`, errors.New("the tree belongs to root, and a run never writes as root"),
+				"give it to an ordinary user: chown -R USER "+shown)
+		}
+		if r.config.Identity.Mode == nsexec.NoUserNS {
+			return r.refuse(StatusSetup, Refused, `map "`+shown+`"`, errors.New("feature idmap is missing: it needs user namespaces"),
+				"sysctl user.max_user_namespaces=10000")
+		}
+		r.owners = append(r.owners, owner{st.Uid, st.Gid})
+	}
+	r.config.Mapped = len(r.owners)
+	return true
+}
+
+// environment makes the workload's environment; the caller's is looked at
+// for the names in Pass only.
+func environment(e plan.Env, caller []string) []string {
+	out := append(make([]string, 0, len(e.Set)+len(e.Pass)), e.Set...)
+	for _, kv := range caller {
+		name, _, ok := strings.Cut(kv, "=")
+		if !ok || name == "" || named(e.Set, name) {
+			continue
+		}
+		for _, pattern := range e.Pass {
+			prefix, wild := strings.CutSuffix(pattern, "*")
+			if name == pattern || wild && strings.HasPrefix(name, prefix) {
+				out = append(out, kv)
+				break
+			}
+		}
+	}
+	return out
+}
+
+func named(set []string, name string) bool {
+	for _, kv := range set {
+		if len(kv) > len(name) && kv[len(name)] == '=' && kv[:len(name)] == name {
+			return true
+		}
+	}
+	return false
+}
+
+// bootSeconds is how long the host runs, in whole seconds.
+func bootSeconds() int64 {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {
+		return 0
+	}
+	return ts.Sec
+}
+
+func (r *run) layer(name string, s LayerState, why string) {
+	r.report.Layers = append(r.report.Layers, Layer{name, s, why})
+}
+
+// errno is the errno in err, or 0.
+func errno(err error) syscall.Errno {
+	var e syscall.Errno
+	errors.As(err, &e)
+	return e
+}

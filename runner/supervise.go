@@ -1,0 +1,310 @@
+package runner
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/nsexec"
+)
+
+// supervise starts the run and sees it to its end.
+func (r *run) supervise() {
+	child, err := nsexec.Start(r.config)
+	if err != nil {
+		r.refuse(StatusSetup, SetupError, "launch", err, launchHint(err))
+		return
+	}
+	r.child = child
+	if r.Started != nil {
+		r.Started(child.PID)
+	}
+	if r.Signals {
+		r.signals.start(r)
+	}
+	// All that does not touch the launch is done while the child sets the
+	// sandbox up on another processor.
+	if r.parent != nil {
+		r.parent.Sweep()
+	}
+	last, killed := r.listen()
+	r.signals.stop()
+	if killed != "" || last.Kind == nsexec.Violation {
+		r.kill()
+	}
+	ws, ru, _ := child.Wait()
+	r.report.Usage.CPUUser, r.report.Usage.CPUSys = time.Duration(ru.Utime.Nano()), time.Duration(ru.Stime.Nano())
+	r.report.Usage.MaxRSS, r.report.Usage.CtxSwitches = uint64(ru.Maxrss)<<10, uint64(ru.Nvcsw+ru.Nivcsw)
+	r.degraded(last.Degraded)
+	r.classify(last, killed, ws)
+	if r.Usage && r.leaf != nil {
+		if u, err := r.leaf.Usage(); err == nil {
+			r.report.Usage.MemPeak = max(u.MemPeak, r.report.Usage.MemPeak)
+			r.report.Usage.PidsPeak, r.report.Usage.IORead, r.report.Usage.IOWrite = u.PidsPeak, u.IORead, u.IOWrite
+		}
+	}
+}
+
+// kill ends the whole run at once.
+func (r *run) kill() {
+	r.child.Signal(unix.SIGKILL)
+	if r.leaf != nil {
+		r.leaf.Kill()
+	}
+}
+
+// listen waits for init's last word, or kills for a reason of its own.
+func (r *run) listen() (last nsexec.Record, killed Outcome) {
+	var deadline time.Time
+	if r.Timeout > 0 {
+		deadline = r.start.Add(r.Timeout)
+	}
+	mapped := len(r.owners) == 0
+	for {
+		if !mapped {
+			if err := r.sendMaps(); err != nil {
+				r.refuse(StatusSetup, SetupError, "map a writable tree", err, "")
+				r.kill()
+				return last, SetupError
+			}
+			mapped = true
+		}
+		rec, ok, err := r.child.Next(r.pause(deadline))
+		if err != nil {
+			return last, killed // init has gone
+		}
+		if ok {
+			switch rec.Kind {
+			case nsexec.NeedMaps:
+				err := r.child.WriteMaps(r.hostID(r.child.PID))
+				if err == nil {
+					err = r.child.Proceed()
+				}
+				if err != nil {
+					r.refuse(StatusSetup, SetupError, "map the run's ids", err, "")
+					return last, SetupError
+				}
+				continue
+			case nsexec.Violation:
+				r.report.Violations = []Call{describe(rec, r.child.PID)}
+			}
+			return rec, killed
+		}
+		if !deadline.IsZero() && !time.Now().Before(deadline) {
+			r.kill()
+			return last, Timeout
+		}
+		if r.watch != (watch{}) {
+			if o, passed := r.watch.passed(r); passed {
+				r.kill()
+				return last, o
+			}
+		}
+	}
+}
+
+// pause is how long to wait for init, in milliseconds.
+func (r *run) pause(deadline time.Time) int {
+	d := time.Duration(-1)
+	if !deadline.IsZero() {
+		d = max(0, time.Until(deadline)+time.Millisecond)
+	}
+	if r.watch != (watch{}) && (d < 0 || d > watchInterval) {
+		d = watchInterval
+	}
+	if d < 0 {
+		return -1
+	}
+	return int(min(d/time.Millisecond, 1<<30))
+}
+
+// sendMaps gives init a user namespace for each mapped tree.
+func (r *run) sendMaps() error {
+	fds := make([]int, 0, len(r.owners))
+	defer func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	}()
+	for _, o := range r.owners {
+		fd, err := nsexec.MapNamespace(o.uid, o.gid, r.hostID(r.child.PID))
+		if err != nil {
+			return err
+		}
+		fds = append(fds, fd)
+	}
+	return r.child.Proceed(fds...)
+}
+
+// degraded adds the layers that the launch itself applied.
+func (r *run) degraded(bits uint64) {
+	for _, l := range [...]struct {
+		name string
+		bit  uint64
+		want bool
+		why  string
+	}{
+		{"timens", nsexec.DegradedTime, true, "the kernel has no time namespaces"},
+		{"keyring", nsexec.DegradedKeyring, true, "the kernel has no keyrings to separate"},
+		{"mdwe", nsexec.DegradedMDWE, r.Plan.DenyWriteExecute, "the kernel has no PR_SET_MDWE (Linux 6.3)"},
+		{"seccomp.notify", nsexec.DegradedListener, true, "no seccomp listener can be had: violations kill without a name"},
+		{"userns.limit", nsexec.DegradedUserMax, r.config.Identity.Mode != nsexec.NoUserNS, "user.max_user_namespaces of the run could not be set"},
+	} {
+		switch {
+		case !l.want:
+		case bits&l.bit != 0:
+			r.layer(l.name, Degraded, l.why)
+		default:
+			r.layer(l.name, Applied, "")
+		}
+	}
+	for _, name := range [...]string{"namespaces", "view", "capabilities", "no_new_privs", "seccomp"} {
+		r.layer(name, Applied, "")
+	}
+	switch r.config.Identity.Mode {
+	case nsexec.NoUserNS:
+		r.layer("userns", Degraded, "user namespaces are disabled on this host")
+	default:
+		r.layer("userns", Applied, "")
+	}
+	if len(r.Plan.Filter.ExecOnce) > 0 {
+		r.layer("exec-once", Applied, "")
+	}
+}
+
+// classify turns what is known into the outcome and the exit status.
+func (r *run) classify(last nsexec.Record, killed Outcome, init unix.WaitStatus) {
+	rep := r.report
+	end := func(o Outcome, status int) { rep.Outcome, rep.ExitCode = o, status }
+	switch {
+	case killed == SetupError: // said already
+		return
+	case last.Kind == nsexec.Violation:
+		end(Violation, StatusViolation)
+		return
+	case last.Kind == nsexec.Failed:
+		r.failed(last)
+		return
+	case killed == Timeout:
+		end(Timeout, StatusTimeout)
+		return
+	case killed == OOM || r.oomKilled(last):
+		end(OOM, StatusOOM)
+		rep.Signal = unix.SIGKILL
+		return
+	case killed == Pids:
+		end(Pids, 128+int(unix.SIGKILL))
+		rep.Signal = unix.SIGKILL
+		return
+	}
+	if s := r.signals.ended(); s != 0 {
+		end(Canceled, 128+int(s))
+		rep.Signal = s
+		return
+	}
+	ws := unix.WaitStatus(last.Status)
+	if last.Kind != nsexec.Exited {
+		// init died without a word: something outside killed it.
+		ws = unix.WaitStatus(unix.SIGKILL)
+		if init.Signaled() {
+			ws = unix.WaitStatus(init.Signal())
+		}
+	}
+	switch {
+	case ws.Signaled():
+		end(Signal, 128+int(ws.Signal()))
+		rep.Signal = ws.Signal()
+		if ws.Signal() == unix.SIGSYS && rep.listenerLost() {
+			end(Violation, StatusViolation)
+			rep.Violations = []Call{{Kind: "syscall", Syscall: "unknown", NR: -1, Rule: "killed by the kernel; the audit log names the call"}}
+		}
+	case ws.ExitStatus() == 0:
+		end(OK, 0)
+	default:
+		end(Exit, ws.ExitStatus())
+		if r.metPidsMax() {
+			rep.Outcome = Pids
+		}
+	}
+}
+
+// listenerLost: violations of this run killed without a listener.
+func (r *Report) listenerLost() bool {
+	for _, l := range r.Layers {
+		if l.Name == "seccomp.notify" {
+			return l.State == Degraded
+		}
+	}
+	return false
+}
+
+// oomKilled: the kernel's memory killer ended the run. With
+// memory.oom.group init goes as well, so its word may be missing.
+func (r *run) oomKilled(last nsexec.Record) bool {
+	ws := unix.WaitStatus(last.Status)
+	if last.Kind == nsexec.Exited && !(ws.Signaled() && ws.Signal() == unix.SIGKILL) {
+		return false
+	}
+	if r.leaf == nil || r.Plan.Limits.MemoryMax == 0 {
+		return false
+	}
+	e, err := r.leaf.Events()
+	return err == nil && e.OOMKill+e.OOMGroupKill > 0
+}
+
+// metPidsMax: a fork or clone of the run was refused for pids.max.
+func (r *run) metPidsMax() bool {
+	if r.leaf == nil || r.Plan.Limits.PidsMax == 0 {
+		return false
+	}
+	e, err := r.leaf.Events()
+	return err == nil && e.PidsMax > 0
+}
+
+// failed explains a launch that came to an end at one of its steps.
+func (r *run) failed(rec nsexec.Record) {
+	step, e := r.child.StepName(rec.Step), syscall.Errno(rec.Errno)
+	var err error = e
+	status, outcome, hint := StatusSetup, SetupError, ""
+	switch {
+	case e == unix.ESTALE:
+		r.report.Stale = true
+		err = errors.New("the file is not the one that was registered")
+		status, outcome = StatusRefused, Refused
+	case len(step) > 8 && step[:8] == "execute ":
+		switch e {
+		case unix.ENOENT:
+			// The program was opened and verified; what is missing is its
+			// interpreter inside the view.
+			err = errors.New("its interpreter is not in the view")
+			status, outcome = StatusRefused, Refused
+		case unix.EACCES, unix.EPERM, unix.ENOEXEC, unix.ELIBBAD, unix.EISDIR, unix.ETXTBSY:
+			status, outcome = StatusRefused, Refused
+			if e == unix.EACCES && r.config.Identity.Mode != nsexec.OwnUser {
+				hint = "the run has an id of its own: others need the right to execute the program"
+			}
+		}
+	case len(step) > 7 && step[:7] == "change " && e == unix.ENOENT:
+		hint = "the directory is not in the view"
+	case e == unix.EPERM && r.config.Identity.Mode == nsexec.OwnUser:
+		hint = "user namespaces may be restricted here: see sbx doctor"
+	}
+	r.refuse(status, outcome, step, err, hint)
+}
+
+// launchHint says what mends a clone3 that made no child.
+func launchHint(err error) string {
+	switch errno(err) {
+	case unix.EPERM:
+		return "feature userns: user namespaces are not allowed here; see sbx doctor"
+	case unix.ENOSPC, unix.EUSERS:
+		return "feature userns: sysctl user.max_user_namespaces=10000"
+	case unix.EAGAIN:
+		return "too many processes: see ulimit -u and pids.max"
+	case unix.ENOSYS:
+		return "Linux 5.12 or newer is needed"
+	}
+	return ""
+}

@@ -1,0 +1,103 @@
+package hostile_test
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/sbx-project/sbx/internal/testenv"
+)
+
+// callers are who the battery runs for: the superuser, and an ordinary user,
+// each under a policy that kills and one that answers with an errno.
+func callers() []caller {
+	if os.Geteuid() != 0 {
+		return []caller{{"user", uint32(os.Getuid()), "kill"}, {"user-errno", uint32(os.Getuid()), "errno"}}
+	}
+	return []caller{{"root", 0, "kill"}, {"user", ordinary, "kill"}, {"root-errno", 0, "errno"}, {"user-errno", ordinary, "errno"}}
+}
+
+// TestBattery runs every act of the table for every caller.
+func TestBattery(t *testing.T) {
+	needProgram(t)
+	sbx := needSbx(t)
+	for _, c := range callers() {
+		t.Run(c.name, func(t *testing.T) {
+			testenv.NoLeaks(t, testenv.Watch{Programs: []string{"hostile"}})
+			s := newSuite(t, sbx, c)
+			for _, a := range all() {
+				if a.setup == nil {
+					t.Fatalf("%s has no setup", a.name)
+				}
+				t.Run(fmt.Sprintf("%02d/%s", a.line, a.name), func(t *testing.T) {
+					if a.needs != nil {
+						a.needs(t, c)
+					}
+					if c.verdict == "errno" && a.long {
+						t.Skip("takes long and does not depend on the verdict of the filter")
+					}
+					s.act(t, a)
+				})
+			}
+		})
+	}
+}
+
+// act runs one act and judges it from inside and from outside.
+func (s *suite) act(t *testing.T, a act) {
+	t.Helper()
+	o := a.setup(t, s)
+	r := s.run(t, a.name, o)
+	verdict, what := r.judge(a)
+	if a.check != nil {
+		verdict, what = a.check(s, r, verdict, what)
+	}
+	if found := s.escaped(t); len(found) > 0 {
+		verdict, what = through, fmt.Sprintf("%v (the act said %q)", found, what)
+		s.restore(t)
+	}
+	record(s.name, a, verdict, what)
+	if *verbose {
+		t.Logf("%s: %s", verdict, what)
+	}
+	if verdict != held {
+		t.Errorf("%s: %s", verdict, what)
+	}
+}
+
+// restore makes the present state of the trees the sealed one, so that one
+// escape is not reported again for each later act.
+func (s *suite) restore(t *testing.T) {
+	t.Helper()
+	s.sealed = manifest(t, s.ro, s.out)
+	if gone(s.victim.Process.Pid) {
+		t.Log("the victim is gone: later acts against it are void")
+	}
+}
+
+// summary prints the verdicts by caller and class, then what did not hold.
+func summary() {
+	tally.mu.Lock()
+	defer tally.mu.Unlock()
+	if len(tally.count) == 0 {
+		return
+	}
+	names := []string{}
+	for name := range tally.count {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		fmt.Printf("%-12s", name)
+		for _, class := range []byte("ESHRLXF") {
+			row := tally.count[name][class]
+			fmt.Printf(" %c %d/%d", class, row[held], row[held]+row[through]+row[broken])
+		}
+		fmt.Println()
+	}
+	slices.Sort(tally.notes)
+	for _, note := range tally.notes {
+		fmt.Println(note)
+	}
+}

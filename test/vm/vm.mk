@@ -1,0 +1,58 @@
+# Tests in QEMU guests; included by the Makefile. See test/vm/main.go.
+#
+#   make vm-setup                 QEMU and the kernels (apt), once
+#   make vm-self [KERNEL=6.1]     does the harness itself hold what it promises
+#   make test-vm                  test/integration on both kernels, from saved machines
+#   make test-vm-matrix           the same, booted cold
+#
+# By hand, with any flags of go test:
+#
+#   make vm-tools
+#   go test -count=1 -v -run TestLimits -exec "$(make -s vm-exec KERNEL=6.1)" ./test/integration
+#
+# -count=1 because go test would otherwise show a cached result of the other kernel.
+# Variables: KERNEL, VM_ARGS (more flags of vmexec, as -v), VM_FILES (more files
+# for the guest, src[=dst],...), VM_TESTFLAGS (flags of go test).
+
+KERNEL ?= 6.12
+VM_KERNELS ?= 6.12 6.1
+VM_ARGS ?=
+VM_TESTFLAGS ?=
+VM_TIMEOUT ?= 15m
+VMEXEC_BIN = $(CURDIR)/bin/vmexec
+
+# Real programs for the guest, besides the busybox that it has: what scripts of
+# the tests call by these names is then what a Debian has.
+VM_PROGRAMS ?= $(wildcard /usr/bin/bash /usr/bin/dash /usr/bin/cat /usr/bin/env /usr/bin/git /usr/bin/grep /usr/bin/id /usr/bin/jq /usr/bin/ls /usr/bin/sleep /usr/bin/tar)
+
+comma := ,
+empty :=
+space := $(empty) $(empty)
+VM_GUEST_FILES = $(subst $(space),$(comma),$(strip $(CURDIR)/bin/sbx=/vm/bin/sbx $(CURDIR)/bin/sbxd=/vm/bin/sbxd $(VM_PROGRAMS) $(VM_FILES)))
+
+# The program for go test -exec. VM_FILES is on the line, so not in the environment.
+VMEXEC = $(VMEXEC_BIN) -kernel $(KERNEL) -files $(VM_GUEST_FILES) $(VM_ARGS)
+vm_test = SBX_TEST_ROOT=1 SBX_TEST_BIN=/vm/bin go test -count=1 -timeout $(VM_TIMEOUT) $(VM_TESTFLAGS)
+vm_integration = $(vm_test) -exec "$(VMEXEC_BIN) -kernel $(1) -files $(VM_GUEST_FILES) $(VM_ARGS) $(2)" ./test/integration/...
+
+.PHONY: vm-setup vm-tools vm-exec vm-self test-vm test-vm-matrix
+
+vm-setup:
+	test/vm/setup.sh
+
+# Static: it is the guest's init too.
+vm-tools:
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(VMEXEC_BIN) ./test/vm
+
+vm-exec:
+	@echo "$(VMEXEC)"
+
+vm-self: vm-tools vm-setup
+	SBX_TEST_ROOT=1 SBX_SELFTEST_NOW=$$(date +%s) go test -count=1 -tags vmself -exec "$(VMEXEC_BIN) -kernel $(KERNEL) $(VM_ARGS)" ./test/vm/selftest
+	CGO_ENABLED=0 SBX_VMEXEC=$(VMEXEC_BIN) VM_KERNEL=$(KERNEL) go test -count=1 -tags vmself ./test/vm
+
+test-vm: build vm-tools vm-setup
+	set -e; $(foreach k,$(VM_KERNELS),echo "linux $(k)"; $(call vm_integration,$(k),);)
+
+test-vm-matrix: build vm-tools vm-setup
+	set -e; $(foreach k,$(VM_KERNELS),echo "linux $(k), cold"; $(call vm_integration,$(k),-cold);)
