@@ -104,33 +104,30 @@ func cloneInit(w *world, args *unixCloneArgs) (uintptr, syscall.Errno) {
 	return pid, syscall.Errno(errno)
 }
 
-// Next waits until init has something to say or deadline milliseconds have
-// passed (-1: for ever). ok is false after the time or an interruption;
-// io is over when init has gone: then err is unix.EPIPE.
-func (c *Child) Next(milliseconds int) (r Record, ok bool, err error) {
-	fds := [1]unix.PollFd{{Fd: int32(c.control), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds[:], milliseconds)
-	if err == unix.EINTR || err == nil && n == 0 {
-		return r, false, nil
+// Next reads init's next record, waiting for it. It returns unix.EPIPE when
+// init has gone.
+func (c *Child) Next() (r Record, err error) {
+	for {
+		n, err := unix.Read(c.control, c.buf[:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return r, err
+		}
+		if n == 0 {
+			return r, unix.EPIPE
+		}
+		r, ok := decodeRecord(c.buf[:n])
+		if !ok {
+			return r, errors.New("init sent a malformed record (this is a bug)")
+		}
+		return r, nil
 	}
-	if err != nil {
-		return r, false, err
-	}
-	m, err := unix.Read(c.control, c.buf[:])
-	if err != nil {
-		return r, false, err
-	}
-	if m == 0 {
-		return r, false, unix.EPIPE
-	}
-	if r, ok = decodeRecord(c.buf[:m]); !ok {
-		return r, false, errors.New("init sent a malformed record (this is a bug)")
-	}
-	return r, true, nil
 }
 
-// ControlFD is the supervisor's end of the control socket, for polling
-// beside other descriptors. It belongs to c.
+// ControlFD is the supervisor's end of the control socket: readable when there
+// is a record or init has gone. It belongs to c.
 func (c *Child) ControlFD() int { return c.control }
 
 // StepName names the step of a Failed record.

@@ -17,7 +17,7 @@ func Capability(name string) (uint32, bool) {
 	return 0, false
 }
 
-// Rlimit returns the number of a resource of getrlimit(2), written in lower
+// RlimitResource returns the number of a resource of getrlimit(2), written in lower
 // case without RLIMIT_. The numbers are those of asm-generic/resource.h, which
 // amd64 and arm64 share.
 func RlimitResource(name string) (uint32, bool) {
@@ -85,9 +85,10 @@ var errnos = map[string]uint16{
 
 // layers, sorted.
 var layers = []string{
-	"capabilities", "cgroup", "cgroup.cpu", "cgroup.io", "cgroup.memory", "cgroup.pids",
-	"cgroupns", "execonce", "idmap", "ipcns", "landlock", "listener", "mdwe", "mountns",
-	"netns", "noexec", "pidns", "proc", "seccomp", "timens", "userns", "utsns",
+	"audit", "capabilities", "cgroup", "cgroup.cpu", "cgroup.io", "cgroup.memory",
+	"cgroup.pids", "cgroupns", "exec-once", "identity", "idmap", "ipcns", "landlock",
+	"listener", "mdwe", "mountns", "netns", "noexec", "pidns", "proc", "seccomp", "timens",
+	"userns", "utsns",
 }
 
 // sortedKeys returns the keys of m in order.

@@ -48,6 +48,8 @@ type Entry struct {
 	Name string
 	// Group is set for a directory that only holds further names.
 	Group bool
+	// Shadowed is set by Sources for a command that an earlier source has.
+	Shadowed bool
 	// Err says why the name cannot be loaded; nil when nothing is known
 	// against it.
 	Err error

@@ -62,6 +62,14 @@ func FromNode(n *policy.Node) (Manifest, error) {
 		RevertBudget: RevertBudget{Count: DefaultRevertCount, Window: DefaultWindow},
 	}
 	d := decoder{m: &m}
+	// A manifest of another version is told so before its keys are judged.
+	for _, pair := range n.Pairs {
+		if pair.Key.Value == "apiVersion" && !pair.Value.IsNull() {
+			if err := d.apiVersion(pair.Value); err != nil {
+				return Manifest{}, err
+			}
+		}
+	}
 	err := n.Decode("manifest", policy.Keys{
 		"apiVersion": d.apiVersion,
 		"name":       d.name,
@@ -114,7 +122,7 @@ func (d *decoder) whole(n *policy.Node) error {
 		{"version", d.stated.version}, {"exec", d.stated.exec},
 	} {
 		if !key.stated {
-			return n.Errorf("", "manifest: %s is missing", key.name)
+			return n.Errorf("required: apiVersion, name, version, exec", "manifest: %s is missing", key.name)
 		}
 	}
 	if d.m.Floor != "" && semver.Compare("v"+d.m.Floor, "v"+d.m.Version) > 0 {

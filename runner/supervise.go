@@ -12,6 +12,12 @@ import (
 
 // supervise starts the run and sees it to its end.
 func (r *run) supervise() {
+	if r.Signals {
+		if err := r.signals.start(); err != nil {
+			r.refuse(StatusSetup, SetupError, "take signals", err, "")
+			return
+		}
+	}
 	child, err := nsexec.Start(r.config)
 	if err != nil {
 		r.refuse(StatusSetup, SetupError, "launch", err, launchHint(err))
@@ -21,16 +27,12 @@ func (r *run) supervise() {
 	if r.Started != nil {
 		r.Started(child.PID)
 	}
-	if r.Signals {
-		r.signals.start(r)
-	}
 	// All that does not touch the launch is done while the child sets the
 	// sandbox up on another processor.
 	if r.parent != nil {
 		r.parent.Sweep()
 	}
 	last, killed := r.listen()
-	r.signals.stop()
 	if killed != "" || last.Kind == nsexec.Violation {
 		r.kill()
 	}
@@ -61,21 +63,18 @@ func (r *run) listen() (last nsexec.Record, killed Outcome) {
 	if r.Timeout > 0 {
 		deadline = r.start.Add(r.Timeout)
 	}
-	mapped := len(r.owners) == 0
+	if len(r.owners) > 0 {
+		if err := r.sendMaps(); err != nil {
+			r.refuse(StatusSetup, SetupError, "map a writable tree", err, "")
+			return last, SetupError
+		}
+	}
 	for {
-		if !mapped {
-			if err := r.sendMaps(); err != nil {
-				r.refuse(StatusSetup, SetupError, "map a writable tree", err, "")
-				r.kill()
-				return last, SetupError
+		if r.wait(deadline) {
+			rec, err := r.child.Next()
+			if err != nil {
+				return last, "" // init has gone
 			}
-			mapped = true
-		}
-		rec, ok, err := r.child.Next(r.pause(deadline))
-		if err != nil {
-			return last, killed // init has gone
-		}
-		if ok {
 			switch rec.Kind {
 			case nsexec.NeedMaps:
 				err := r.child.WriteMaps(r.hostID(r.child.PID))
@@ -90,34 +89,56 @@ func (r *run) listen() (last nsexec.Record, killed Outcome) {
 			case nsexec.Violation:
 				r.report.Violations = []Call{describe(rec, r.child.PID)}
 			}
-			return rec, killed
+			return rec, ""
 		}
-		if !deadline.IsZero() && !time.Now().Before(deadline) {
-			r.kill()
+		now := time.Now()
+		switch {
+		case !deadline.IsZero() && !now.Before(deadline):
 			return last, Timeout
+		case r.signals.end != 0 && !now.Before(r.signals.kill):
+			return last, Canceled
 		}
 		if r.watch != (watch{}) {
 			if o, passed := r.watch.passed(r); passed {
-				r.kill()
 				return last, o
 			}
 		}
 	}
 }
 
-// pause is how long to wait for init, in milliseconds.
-func (r *run) pause(deadline time.Time) int {
+// wait waits until init has something to say (true) or something else has to
+// be looked at. Signals are forwarded here.
+func (r *run) wait(deadline time.Time) bool {
 	d := time.Duration(-1)
+	sooner := func(t time.Time) {
+		if left := max(0, time.Until(t)); d < 0 || left < d {
+			d = left
+		}
+	}
 	if !deadline.IsZero() {
-		d = max(0, time.Until(deadline)+time.Millisecond)
+		sooner(deadline)
+	}
+	if r.signals.end != 0 {
+		sooner(r.signals.kill)
 	}
 	if r.watch != (watch{}) && (d < 0 || d > watchInterval) {
 		d = watchInterval
 	}
-	if d < 0 {
-		return -1
+	ms := -1
+	if d >= 0 {
+		ms = int(min((d+time.Millisecond-1)/time.Millisecond, 1<<30))
 	}
-	return int(min(d/time.Millisecond, 1<<30))
+	fds := [2]unix.PollFd{{Fd: int32(r.child.ControlFD()), Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}}
+	if r.Signals {
+		fds[1].Fd = int32(r.signals.pipe[0])
+	}
+	if n, err := unix.Poll(fds[:], ms); err != nil || n == 0 {
+		return false
+	}
+	if fds[1].Revents != 0 {
+		r.signals.take(r.child.Signal)
+	}
+	return fds[0].Revents != 0
 }
 
 // sendMaps gives init a user namespace for each mapped tree.
@@ -199,7 +220,7 @@ func (r *run) classify(last nsexec.Record, killed Outcome, init unix.WaitStatus)
 		rep.Signal = unix.SIGKILL
 		return
 	}
-	if s := r.signals.ended(); s != 0 {
+	if s := r.signals.end; s != 0 {
 		end(Canceled, 128+int(s))
 		rep.Signal = s
 		return

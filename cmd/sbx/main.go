@@ -1,8 +1,12 @@
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command sbx runs registered commands in one-shot Linux sandboxes.
 //
 // This is the small executable that every invocation pays for: it carries out
 // `run`, `exec` and `version` itself and executes sbxd, which lies beside it,
-// for every other verb.
+// for every other verb. (The two settings above keep the runtime from reading
+// control group files at every start; sbx uses one processor at a time.)
 package main
 
 import (

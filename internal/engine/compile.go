@@ -54,6 +54,9 @@ func Compile(in Input) (*plan.Plan, error) {
 		DenyWriteExecute: deny,
 		Loopback:         in.Policy.Network.Mode == "loopback",
 	}
+	if !slices.ContainsFunc(v.steps, func(s plan.Step) bool { return s.Path == "/tmp" || s.Flags&plan.SourceCwd != 0 }) {
+		p.Chdir = "/" // there is no /tmp to start in
+	}
 	if p.Env, err = environment(&in.Policy.Env); err != nil {
 		return nil, err
 	}

@@ -236,9 +236,7 @@ func combine(s stance, user []userRule, b *builtin) filter.Call {
 	for _, action := range []string{"kill", "errno"} {
 		for _, r := range user {
 			if r.action == action {
-				for _, tests := range r.either {
-					c.Rules = append(c.Rules, filter.Rule{Tests: tests, Verdict: r.verdict})
-				}
+				c.Rules = append(c.Rules, filter.Rule{Tests: r.tests, Verdict: r.verdict})
 			}
 		}
 	}
@@ -247,16 +245,16 @@ func combine(s stance, user []userRule, b *builtin) filter.Call {
 			continue
 		}
 		if b.must == nil || b.widen {
-			c.Rules = append(c.Rules, filter.Rule{Tests: r.both, Verdict: allow})
+			c.Rules = append(c.Rules, filter.Rule{Tests: r.tests, Verdict: allow})
 			continue
 		}
 		for _, m := range b.must {
-			c.Rules = append(c.Rules, filter.Rule{Tests: concat(r.both, m), Verdict: allow})
+			c.Rules = append(c.Rules, filter.Rule{Tests: concat(r.tests, m), Verdict: allow})
 		}
 		if s.verdict.Kind != filter.Allow {
 			// The policy asked for the call and the built-in rule refuses
 			// this use of it: its own answer, not that of a stranger.
-			c.Rules = append(c.Rules, filter.Rule{Tests: r.both, Verdict: b.miss})
+			c.Rules = append(c.Rules, filter.Rule{Tests: r.tests, Verdict: b.miss})
 		}
 	}
 	c.Default = s.verdict
@@ -271,106 +269,6 @@ func combine(s stance, user []userRule, b *builtin) filter.Call {
 
 func concat(a, b []filter.Test) []filter.Test {
 	return append(append(make([]filter.Test, 0, len(a)+len(b)), a...), b...)
-}
-
-// userRule is an argument rule of the policy.
-type userRule struct {
-	action  string
-	verdict filter.Verdict
-	// both are tests that hold only where every reading of an unknown width
-	// holds; either are rules of which one holds where some reading does.
-	both   []filter.Test
-	either [][]filter.Test
-}
-
-// userRules sorts the policy's rules by call number.
-func userRules(arch string, rules []policy.Rule) (map[uint32][]userRule, error) {
-	out := map[uint32][]userRule{}
-	for _, r := range rules {
-		u := userRule{action: r.Action}
-		switch r.Action {
-		case "allow":
-			u.verdict = allow
-		case "kill":
-			u.verdict = violation
-		case "errno":
-			n, ok := policy.Errno(r.Errno)
-			if !ok {
-				return nil, refuse(r.Pos, "", "syscalls.rules: unknown errno %q", r.Errno)
-			}
-			u.verdict = errno(n)
-		default:
-			return nil, refuse(r.Pos, "action: allow, errno or kill", "syscalls.rules: unknown action %q", r.Action)
-		}
-		for _, n := range r.Names {
-			calls, nr, err := expand(arch, n, u.action != "allow")
-			if err != nil {
-				return nil, err
-			}
-			if calls == nil {
-				if u.both, u.either, err = userTests("", r); err != nil {
-					return nil, err
-				}
-				out[nr] = append(out[nr], u)
-			}
-			for _, name := range calls {
-				nr, ok := syscalls.Number(arch, name)
-				if !ok {
-					continue // a call of the other architecture
-				}
-				if u.both, u.either, err = userTests(name, r); err != nil {
-					return nil, err
-				}
-				out[nr] = append(out[nr], u)
-			}
-		}
-	}
-	return out, nil
-}
-
-var ops = map[string]filter.Op{
-	"eq": filter.Equal, "ne": filter.NotEqual, "lt": filter.Less, "le": filter.LessOrEqual,
-	"gt": filter.Greater, "ge": filter.GreaterOrEqual, "masked_eq": filter.MaskedEqual,
-}
-
-// userTests turns the arguments of a rule into tests. Where the width of an
-// argument is known, it is that one. Where it is not, a permission demands
-// that the test hold on 32 and on 64 bits, and a refusal strikes when it holds
-// on either.
-func userTests(call string, r policy.Rule) (both []filter.Test, either [][]filter.Test, err error) {
-	mask, known := wide[call]
-	var narrow, full []filter.Test
-	unknown := false
-	for _, a := range r.Args {
-		op, ok := ops[a.Op]
-		if !ok || a.Index > 5 {
-			return nil, nil, refuse(r.Pos, "", "syscalls.rules: test %q of argument %d", a.Op, a.Index)
-		}
-		t := filter.Test{Index: uint8(a.Index), Op: op, Value: a.Value}
-		if op == filter.MaskedEqual {
-			t.Mask = a.Mask
-		}
-		large := a.Value>>32 != 0 || t.Mask>>32 != 0
-		w := t
-		w.Wide = true
-		switch {
-		case known && mask&(1<<a.Index) != 0, !known && large:
-			both, narrow, full = append(both, w), append(narrow, w), append(full, w)
-		case known && large:
-			return nil, nil, refuse(r.Pos, "the kernel takes 32 bits of it",
-				"syscalls.rules: argument %d of %s never has the value %#x", a.Index, call, a.Value)
-		case known:
-			both, narrow, full = append(both, t), append(narrow, t), append(full, t)
-		default:
-			unknown = true
-			both, narrow, full = append(both, t, w), append(narrow, t), append(full, w)
-		}
-	}
-	either = [][]filter.Test{narrow}
-	if unknown {
-		either = append(either, full)
-	}
-	return both, either, nil
 }
 
 // compileFilter compiles the ruleset with sbx's own compiler and has

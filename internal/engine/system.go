@@ -118,10 +118,11 @@ func (v *view) tmpfs() ([]mount, error) {
 // procHidden are the parts of a full /proc that describe or steer the host
 // (CONTAINMENT 10). /proc itself is read-only.
 var procHidden = []string{
-	"/proc/acpi", "/proc/asound", "/proc/bus", "/proc/cmdline", "/proc/fs", "/proc/interrupts", "/proc/irq", "/proc/kallsyms",
+	"/proc/acpi", "/proc/asound", "/proc/bus", "/proc/cmdline", "/proc/config.gz", "/proc/driver", "/proc/fs",
+	"/proc/interrupts", "/proc/iomem", "/proc/ioports", "/proc/irq", "/proc/kallsyms",
 	"/proc/kcore", "/proc/key-users", "/proc/keys", "/proc/kmsg", "/proc/kpagecgroup", "/proc/kpagecount",
-	"/proc/kpageflags", "/proc/latency_stats", "/proc/modules", "/proc/sched_debug", "/proc/scsi",
-	"/proc/slabinfo", "/proc/sysrq-trigger", "/proc/timer_list", "/proc/vmallocinfo",
+	"/proc/kpageflags", "/proc/latency_stats", "/proc/modules", "/proc/mtrr", "/proc/sched_debug", "/proc/scsi",
+	"/proc/slabinfo", "/proc/sysrq-trigger", "/proc/timer_list", "/proc/tty", "/proc/vmallocinfo",
 }
 
 // masks hides what the policy names, and of a full /proc what describes the
@@ -160,7 +161,7 @@ func (v *view) masks() error {
 			if within(v.inside, p) || v.script != "" && within(v.script, p) {
 				return refuse(r.Pos, "", "filesystem.mask: %q hides the program", r.Path)
 			}
-			hidden[p] = dir || !v.isFile(p)
+			hidden[p] = dir && !v.isFile(p)
 		}
 	}
 	covered := ""

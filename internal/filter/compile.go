@@ -65,7 +65,7 @@ func Compile(rs Ruleset) (Program, error) {
 	}
 	last := fallback
 	if rs.Arch == "amd64" {
-		last = g.answer(Verdict{Kind: Kill})
+		last = g.answer(foreign)
 	}
 	list := spans(decisions, fallback, x32Bit, last)
 
@@ -81,7 +81,7 @@ func Compile(rs Ruleset) (Program, error) {
 	start := newSearch(list).assemble(a, 0, len(list)-1, func(root int32) label { return starts[root] })
 	a.fallInto(start)
 	a.emit(opLoad, offNumber)
-	a.branch(opEqual, arch, a.here(), returns(Verdict{Kind: Kill}.returnValue()))
+	a.branch(opEqual, arch, a.here(), returns(foreign.returnValue()))
 	a.emit(opLoad, offArch)
 
 	code, marks := a.finish()

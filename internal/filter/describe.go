@@ -38,7 +38,7 @@ func Describe(rs Ruleset) string {
 		b.WriteString(calls[nr].String() + "\n")
 	}
 	fmt.Fprintf(&b, "any other\t%s\n", rs.Default)
-	fmt.Fprintf(&b, "foreign ABI\t%s\n", Verdict{Kind: Kill})
+	fmt.Fprintf(&b, "foreign ABI\t%s\n", foreign)
 	return b.String()
 }
 

@@ -180,12 +180,12 @@ func TestForeignABIs(t *testing.T) {
 		want     uint32
 	}{
 		{"native", unix.AUDIT_ARCH_X86_64, 1, unix.SECCOMP_RET_ALLOW},
-		{"i386", unix.AUDIT_ARCH_I386, 1, unix.SECCOMP_RET_KILL_PROCESS},
-		{"arm64", unix.AUDIT_ARCH_AARCH64, 1, unix.SECCOMP_RET_KILL_PROCESS},
+		{"i386", unix.AUDIT_ARCH_I386, 1, unix.SECCOMP_RET_USER_NOTIF},
+		{"arm64", unix.AUDIT_ARCH_AARCH64, 1, unix.SECCOMP_RET_USER_NOTIF},
 		{"last native number", unix.AUDIT_ARCH_X86_64, x32Bit - 1, unix.SECCOMP_RET_ALLOW},
-		{"x32", unix.AUDIT_ARCH_X86_64, x32Bit, unix.SECCOMP_RET_KILL_PROCESS},
-		{"x32 write", unix.AUDIT_ARCH_X86_64, x32Bit | 1, unix.SECCOMP_RET_KILL_PROCESS},
-		{"-1", unix.AUDIT_ARCH_X86_64, 1<<32 - 1, unix.SECCOMP_RET_KILL_PROCESS},
+		{"x32", unix.AUDIT_ARCH_X86_64, x32Bit, unix.SECCOMP_RET_USER_NOTIF},
+		{"x32 write", unix.AUDIT_ARCH_X86_64, x32Bit | 1, unix.SECCOMP_RET_USER_NOTIF},
+		{"-1", unix.AUDIT_ARCH_X86_64, 1<<32 - 1, unix.SECCOMP_RET_USER_NOTIF},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -82,14 +82,14 @@ func Reference(rs Ruleset) ([]byte, error) {
 	return export(f)
 }
 
-// newLibseccomp returns an empty filter for the native architecture that kills
+// newLibseccomp returns an empty filter for the native architecture that refuses
 // foreign ABIs. The caller releases it.
 func newLibseccomp(fallback seccomp.ScmpAction) (*seccomp.ScmpFilter, error) {
 	f, err := seccomp.NewFilter(fallback)
 	if err != nil {
 		return nil, fmt.Errorf("libseccomp: new filter: %w", err)
 	}
-	if err := f.SetBadArchAction(seccomp.ActKillProcess); err != nil {
+	if err := f.SetBadArchAction(seccomp.ActNotify); err != nil {
 		f.Release()
 		return nil, fmt.Errorf("libseccomp: set action for foreign architectures: %w", err)
 	}

@@ -22,7 +22,7 @@ const (
 	// Violation: SECCOMP_RET_USER_NOTIF, the call never runs and the run is
 	// killed by its supervisor.
 	Violation Kind = iota
-	// Kill: SECCOMP_RET_KILL_PROCESS, for foreign ABIs.
+	// Kill: SECCOMP_RET_KILL_PROCESS, without a word to the supervisor.
 	Kill
 	// Errno: SECCOMP_RET_ERRNO.
 	Errno
@@ -35,6 +35,10 @@ type Verdict struct {
 	Kind  Kind
 	Errno uint16
 }
+
+// foreign is the verdict for every other ABI. A plain kill would end only the
+// process that called, and leave its parent to exit with 0.
+var foreign = Verdict{Kind: Violation}
 
 // Op compares an argument.
 type Op uint8
@@ -75,8 +79,8 @@ type Call struct {
 }
 
 // Ruleset says what happens to every call of the native ABI. Foreign
-// architectures and, on amd64, the x32 bit are killed before anything else is
-// looked at.
+// architectures and, on amd64, the x32 bit are violations before anything else
+// is looked at.
 type Ruleset struct {
 	// Arch is amd64 or arm64.
 	Arch string

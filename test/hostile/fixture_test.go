@@ -67,7 +67,7 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	f.listen(t)
-	f.victim = exec.Command(f.self, "hold")
+	f.victim = exec.Command(f.self, "hold", "seconds=100000")
 	if os.Geteuid() == 0 {
 		f.victim.SysProcAttr = credential(ordinary)
 	}
@@ -103,6 +103,7 @@ func (f *fixture) fill() error {
 	for _, dir := range []string{f.ro, f.ro + "/sub"} {
 		write(dir+"/file", strings.Repeat("plain text\n", 500), 0o666)
 	}
+	write(f.ro+"/sub/beneath", "hidden by a mount", 0o666)
 	write(f.rw+"/plain", "plain", 0o666)
 	keep(unix.Mkfifo(f.ro+"/fifo", 0o666))
 	if root {
@@ -285,7 +286,43 @@ func (f *fixture) escaped(t *testing.T) []string {
 		found = append(found, "the host's victim is gone")
 	}
 	found = append(found, f.leftInRW()...)
+	for _, pid := range f.alive(slow(3 * time.Second)) {
+		found = append(found, fmt.Sprintf("process %d is left", pid))
+		unix.Kill(pid, unix.SIGKILL)
+	}
 	return found
+}
+
+// alive lists the processes that run the fixture's program, the victim
+// excepted, after waiting for them to go.
+func (f *fixture) alive(wait time.Duration) []int {
+	for end := time.Now().Add(wait); ; time.Sleep(5 * time.Millisecond) {
+		if pids := f.running(); len(pids) == 0 || time.Now().After(end) {
+			return pids
+		}
+	}
+}
+
+// running finds processes by the identity of their executable: names and
+// command lines can be changed, this cannot.
+func (f *fixture) running() []int {
+	var want, have unix.Stat_t
+	if unix.Stat(f.self, &want) != nil {
+		return nil
+	}
+	var pids []int
+	links, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, link := range links {
+		if unix.Stat(link, &have) != nil || have.Dev != want.Dev || have.Ino != want.Ino {
+			continue
+		}
+		var pid int
+		fmt.Sscanf(link, "/proc/%d/exe", &pid)
+		if pid != f.victim.Process.Pid {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 func gone(pid int) bool {
@@ -334,11 +371,17 @@ func judge(path string) []string {
 	if n, err := unix.Lgetxattr(path, "security.capability", nil); err == nil && n > 0 {
 		found = append(found, path+" has a capability")
 	}
-	if flags, ok := fsFlags(path); ok && flags&(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) != 0 {
+	if flags, ok := fsFlags(path); ok && flags&(immutable|appendOnly) != 0 {
 		found = append(found, path+" is immutable or append-only")
 	}
 	return found
 }
+
+// Attributes of FS_IOC_GETFLAGS (ioctl_iflags(2)).
+const (
+	immutable  = 0x10
+	appendOnly = 0x20
+)
 
 func fsFlags(path string) (uint32, bool) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -354,9 +397,9 @@ func fsFlags(path string) (uint32, bool) {
 // removed.
 func clearFlags(tree string) {
 	filepath.WalkDir(tree, func(path string, d fs.DirEntry, err error) error {
-		if flags, ok := fsFlags(path); ok && flags&(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) != 0 {
+		if flags, ok := fsFlags(path); ok && flags&(immutable|appendOnly) != 0 {
 			if fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
-				flags &^= unix.STATX_ATTR_IMMUTABLE | unix.STATX_ATTR_APPEND
+				flags &^= immutable | appendOnly
 				unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(flags))
 				unix.Close(fd)
 			}

@@ -229,6 +229,9 @@ func (r result) judge(a act) (standing, string) {
 		return held, what
 	case outcome == "violation" && r.status == 159 && tried:
 		return held, "violation: " + r.violation()
+	case tried && outcome == "signal" && r.status == 159:
+		// SIGSYS: the kernel killed it. TestForeignABI asks for the outcome.
+		return held, "killed by SIGSYS"
 	case outcome == "violation" && r.status == 159:
 		return broken, "violation before the act: " + r.violation()
 	case tried && a.ends != "" && strings.Contains(a.ends, outcome) && outcome != "":

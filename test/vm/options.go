@@ -59,11 +59,15 @@ func parseOptions(args []string, getenv func(string) string, stderr io.Writer) (
 		}
 		return def
 	}
-	var files, modules string
+	var modules string
+	var files []string
 	fs.StringVar(&o.kernel, "kernel", fallback("VM_KERNEL", "6.12"), "kernel `version` that setup.sh fetched, or the directory of an unpacked package (VM_KERNEL)")
 	fs.StringVar(&o.cache, "cache", fallback("VM_CACHE", defaultCache(getenv)), "`directory` of kernels and saved machines (VM_CACHE)")
 	fs.StringVar(&o.accel, "accel", fallback("VM_ACCEL", "auto"), "QEMU's -accel; auto takes KVM where the processor has it (VM_ACCEL)")
-	fs.StringVar(&files, "files", getenv("VM_FILES"), "comma separated `src[=dst]` of files and directories for the guest, with their shared libraries (VM_FILES)")
+	fs.Func("files", "comma separated `src[=dst]` of files and directories for the guest, with their shared libraries; may be repeated (VM_FILES)", func(list string) error {
+		files = append(files, list)
+		return nil
+	})
 	fs.StringVar(&modules, "modules", getenv("VM_MODULES"), "comma separated kernel `modules` to load besides (VM_MODULES)")
 	fs.IntVar(&o.memory, "mem", defaultMemory, "memory of the guest in `MiB`")
 	fs.IntVar(&o.scratch, "scratch", defaultScratch, "size of the ext4 disk at /scratch in `MiB`")
@@ -83,8 +87,11 @@ func parseOptions(args []string, getenv func(string) string, stderr io.Writer) (
 	if modules != "" {
 		o.modules = strings.Split(modules, ",")
 	}
+	if files == nil {
+		files = []string{getenv("VM_FILES")}
+	}
 	var err error
-	if o.files, err = parseFiles(files); err != nil {
+	if o.files, err = parseFiles(strings.Join(files, ",")); err != nil {
 		return o, err
 	}
 	if o.timeout == 0 {

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Gets what the tests in guests need: QEMU and a few tools by apt-get install,
 # and Debian's kernels into the cache, unpacked and not installed. Runs again at
-# no cost; --update looks for newer point releases of the kernels.
+# no cost; --update looks for newer point releases of the kernels, --vagrant adds
+# what test/vagrant needs.
 # Needs Debian 12 on amd64 with its security archive; sudo when not root.
 set -eu
 
@@ -9,6 +10,9 @@ packages='qemu-system-x86 kmod busybox-static zstd lz4 e2fsprogs'
 commands='qemu-system-x86_64 depmod busybox zstd lz4 mkfs.ext4'
 # What tests run besides sbx itself; vm.mk puts them into the guest.
 tools='jq git'
+# For test/vagrant: a box built here, and a libvirt that is started by hand.
+vagrant_packages='vagrant vagrant-libvirt libvirt-daemon-system libvirt-clients dnsmasq-base iptables qemu-utils mmdebstrap extlinux syslinux-common fdisk rsync openssh-client'
+vagrant_commands='vagrant libvirtd virsh dnsmasq iptables qemu-img mmdebstrap extlinux sfdisk rsync ssh'
 # Name in the cache, and the package that depends on the newest point release.
 kernels='6.12=linux-image-6.12-cloud-amd64 6.1=linux-image-cloud-amd64'
 
@@ -18,7 +22,11 @@ update=
 case ${1-} in
 '') ;;
 --update) update=1 ;;
-*) echo "usage: setup.sh [--update]" >&2; exit 2 ;;
+--vagrant)
+	packages="$packages $vagrant_packages"
+	commands="$commands $vagrant_commands"
+	;;
+*) echo "usage: setup.sh [--update | --vagrant]" >&2; exit 2 ;;
 esac
 
 say() { echo "vm-setup: $*" >&2; }

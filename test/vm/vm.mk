@@ -4,6 +4,7 @@
 #   make vm-self [KERNEL=6.1]     does the harness itself hold what it promises
 #   make test-vm                  test/integration on both kernels, from saved machines
 #   make test-vm-matrix           the same, booted cold
+#   make test-vagrant             the same under systemd in a Vagrant box: rare, minutes
 #
 # By hand, with any flags of go test:
 #
@@ -23,7 +24,7 @@ VMEXEC_BIN = $(CURDIR)/bin/vmexec
 
 # Real programs for the guest, besides the busybox that it has: what scripts of
 # the tests call by these names is then what a Debian has.
-VM_PROGRAMS ?= $(wildcard /usr/bin/bash /usr/bin/dash /usr/bin/cat /usr/bin/env /usr/bin/git /usr/bin/grep /usr/bin/id /usr/bin/jq /usr/bin/ls /usr/bin/sleep /usr/bin/tar)
+VM_PROGRAMS ?= /usr/bin/dash=/usr/bin/sh $(wildcard /usr/bin/bash /usr/bin/dash /usr/bin/cat /usr/bin/env /usr/bin/git /usr/bin/grep /usr/bin/id /usr/bin/jq /usr/bin/ls /usr/bin/sleep /usr/bin/tar)
 
 comma := ,
 empty :=
@@ -35,7 +36,7 @@ VMEXEC = $(VMEXEC_BIN) -kernel $(KERNEL) -files $(VM_GUEST_FILES) $(VM_ARGS)
 vm_test = SBX_TEST_ROOT=1 SBX_TEST_BIN=/vm/bin go test -count=1 -timeout $(VM_TIMEOUT) $(VM_TESTFLAGS)
 vm_integration = $(vm_test) -exec "$(VMEXEC_BIN) -kernel $(1) -files $(VM_GUEST_FILES) $(VM_ARGS) $(2)" ./test/integration/...
 
-.PHONY: vm-setup vm-tools vm-exec vm-self test-vm test-vm-matrix
+.PHONY: vm-setup vm-tools vm-exec vm-self test-vm test-vm-matrix test-vagrant
 
 vm-setup:
 	test/vm/setup.sh
@@ -56,3 +57,9 @@ test-vm: build vm-tools vm-setup
 
 test-vm-matrix: build vm-tools vm-setup
 	set -e; $(foreach k,$(VM_KERNELS),echo "linux $(k), cold"; $(call vm_integration,$(k),-cold);)
+
+# Builds the box when there is none yet.
+test-vagrant: build
+	test/vm/setup.sh --vagrant
+	go test -c -o bin/integration.test ./test/integration
+	test/vagrant/run.sh

@@ -5,12 +5,12 @@
 #include <linux/securebits.h>
 #include <sys/prctl.h>
 
-// hold stays for s seconds, so that the driver can look from outside.
+// hold stays, so that the driver can look from outside.
 static void hold(const struct act *a)
 {
 	(void)a;
 	say("READY");
-	for (int i = 0; i < 200; i++)
+	for (int i = atoi(argor("seconds", "10")) * 20; i > 0; i--)
 		sleep_ms(50);
 	held("stayed");
 }

@@ -168,10 +168,6 @@ static void state(const struct act *a)
 				through("pending signals");
 		}
 		held("nothing pending");
-	case 11: // an interval timer survives exec
-		for (int i = 0; i < 30; i++)
-			sleep_ms(100);
-		held("no alarm");
 	}
 }
 
@@ -201,6 +197,6 @@ const struct act acts_inherit[] = {
 	{.name = "core-limit", .fn = state, .a = 4}, {.name = "session-inherited", .fn = state, .a = 5},
 	{.name = "group-inherited", .fn = state, .a = 6}, {.name = "personality-inherited", .fn = state, .a = 7},
 	{.name = "timerslack-inherited", .fn = state, .a = 8}, {.name = "ctty-inherited", .fn = state, .a = 9},
-	{.name = "pending-inherited", .fn = state, .a = 10}, {.name = "itimer-inherited", .fn = state, .a = 11},
+	{.name = "pending-inherited", .fn = state, .a = 10},
 	{0},
 };

@@ -160,14 +160,13 @@ static void put(const char *dir, const char *name, mode_t mode)
 	close(fd);
 }
 
-// submount hides ro/sub, in which a file "beneath" lies, by a file system that
-// is as writable as can be.
+// submount hides ro/sub, in which the driver put a file "beneath", by a file
+// system that is as writable as can be.
 static void submount(const char *ro)
 {
 	char p[4096];
 	own_mounts(0);
 	snprintf(p, sizeof p, "%s/sub", ro);
-	put(p, "beneath", 0666);
 	if (mount("sub", p, "tmpfs", 0, "mode=777"))
 		broken("mount: %s", strerror(errno));
 	put(p, "file", 0666);
