@@ -17,6 +17,9 @@ type Config struct {
 	// CgroupFD is an open cgroup v2 directory that PID 1 is cloned into;
 	// -1 for none.
 	CgroupFD int
+	// Output are the descriptors that become the workload's stdout and
+	// stderr; 0 keeps the caller's.
+	Output [2]int
 	// Identity says under which ids the workload runs.
 	Identity Identity
 	// Mapped holds, for each step of the view with plan.Mapped in their

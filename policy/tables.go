@@ -100,3 +100,12 @@ func sortedKeys[V any](m map[string]V) []string {
 	sort.Strings(keys)
 	return keys
 }
+
+// FamilyNames lists what Family knows, sorted.
+func FamilyNames() []string { return sortedKeys(families) }
+
+// CapabilityNames lists what Capability knows, by number.
+func CapabilityNames() []string { return append([]string(nil), capabilities...) }
+
+// ErrnoNames lists what Errno knows, sorted.
+func ErrnoNames() []string { return sortedKeys(errnos) }

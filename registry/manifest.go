@@ -1,5 +1,7 @@
 package registry
 
+//go:generate go run ./schemagen
+
 import (
 	"time"
 

@@ -61,10 +61,6 @@ const DefaultIDBase = 1879048192
 // idsPerRun is the size of one run's block. Only its first id is used by now.
 const idsPerRun = 32
 
-// setupTime is when a launch that has not come to an end by then is given
-// up. A loaded machine takes 100 ms; a hung file system would take for ever.
-const setupTime = 30 * time.Second
-
 // Run launches and waits. It never returns an error: the report says it.
 func Run(o Options) *Report {
 	runtime.LockOSThread() // the parent-death signal is the thread's
@@ -96,6 +92,7 @@ type run struct {
 	noLeaf  error
 	owners  []owner // of the mapped trees, in order
 	watch   watch
+	output  *output
 	signals signals
 }
 
@@ -213,7 +210,7 @@ func (r *run) mapOwners() bool {
 		if shown == "." {
 			shown = r.Cwd
 		}
-		if st.Uid == 0 {
+		if st.Uid == 0 && s.Flags&plan.Writable != 0 {
 			return r.refuse(StatusRefused, Refused, `write "`+shown+`"`, errors.New("the tree belongs to root, and a run never writes as root"),
 				"give it to an ordinary user: chown -R USER "+shown)
 		}
@@ -221,7 +218,11 @@ func (r *run) mapOwners() bool {
 			return r.refuse(StatusSetup, Refused, `map "`+shown+`"`, errors.New("feature idmap is missing: it needs user namespaces"),
 				"sysctl user.max_user_namespaces=10000")
 		}
-		r.owners = append(r.owners, owner{st.Uid, st.Gid})
+		o := owner{st.Uid, st.Gid}
+		if o.gid == 0 && s.Flags&plan.Writable != 0 {
+			o.gid = o.uid // nor is anything made that belongs to root's group
+		}
+		r.owners = append(r.owners, o)
 	}
 	r.config.Mapped = len(r.owners)
 	return true

@@ -18,7 +18,17 @@ func (r *run) supervise() {
 			return
 		}
 	}
+	if r.Plan.Limits.OutputMax > 0 {
+		var err error
+		if r.output, r.config.Output, err = startOutput(r.Plan.Limits.OutputMax); err != nil {
+			r.refuse(StatusSetup, SetupError, "bound the output", err, "")
+			return
+		}
+	}
 	child, err := nsexec.Start(r.config)
+	if r.output != nil {
+		r.output.launched()
+	}
 	if err != nil {
 		r.refuse(StatusSetup, SetupError, "launch", err, launchHint(err))
 		return
@@ -37,6 +47,12 @@ func (r *run) supervise() {
 		r.kill()
 	}
 	ws, ru, _ := child.Wait()
+	if r.output != nil {
+		r.output.finish(killed != "" || last.Kind == nsexec.Violation)
+		if killed == "" && r.output.passed.Load() {
+			killed = OutputLimit
+		}
+	}
 	r.report.Usage.CPUUser, r.report.Usage.CPUSys = time.Duration(ru.Utime.Nano()), time.Duration(ru.Stime.Nano())
 	r.report.Usage.MaxRSS, r.report.Usage.CtxSwitches = uint64(ru.Maxrss)<<10, uint64(ru.Nvcsw+ru.Nivcsw)
 	r.degraded(last.Degraded)
@@ -93,6 +109,8 @@ func (r *run) listen() (last nsexec.Record, killed Outcome) {
 		}
 		now := time.Now()
 		switch {
+		case r.output != nil && r.output.passed.Load():
+			return last, OutputLimit
 		case !deadline.IsZero() && !now.Before(deadline):
 			return last, Timeout
 		case r.signals.end != 0 && !now.Before(r.signals.kill):
@@ -128,7 +146,10 @@ func (r *run) wait(deadline time.Time) bool {
 	if d >= 0 {
 		ms = int(min((d+time.Millisecond-1)/time.Millisecond, 1<<30))
 	}
-	fds := [2]unix.PollFd{{Fd: int32(r.child.ControlFD()), Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}}
+	fds := [3]unix.PollFd{{Fd: int32(r.child.ControlFD()), Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}}
+	if r.output != nil {
+		fds[2].Fd = int32(r.output.wake[0])
+	}
 	if r.Signals {
 		fds[1].Fd = int32(r.signals.pipe[0])
 	}
@@ -210,6 +231,9 @@ func (r *run) classify(last nsexec.Record, killed Outcome, init unix.WaitStatus)
 		return
 	case killed == Timeout:
 		end(Timeout, StatusTimeout)
+		return
+	case killed == OutputLimit:
+		end(OutputLimit, StatusOutputLimit)
 		return
 	case killed == OOM || r.oomKilled(last):
 		end(OOM, StatusOOM)

@@ -28,6 +28,9 @@ func describe(r nsexec.Record, init int) Call {
 	native := c.Arch == runtime.GOARCH
 	if name, ok := syscalls.Name(runtime.GOARCH, uint32(r.NR)); ok && native {
 		c.Syscall, c.AllowWith = name, "syscalls: {allow: ["+name+"]}"
+		if name == "execve" || name == "execveat" {
+			c.Rule, c.AllowWith = "only the registered program is executed", "filesystem: {exec: [PATH]}"
+		}
 	} else {
 		c.Syscall = "syscall_" + strconv.Itoa(int(r.NR))
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sbx-project/sbx/internal/elfclosure"
+	"github.com/sbx-project/sbx/internal/testenv"
 )
 
 // list asks the host's own loader, the oracle of these tests. It is executed
@@ -42,6 +43,15 @@ func list(t *testing.T, loader, path string) []string {
 	return slices.Compact(want)
 }
 
+// missing skips, or fails where everything must be there.
+func missing(t *testing.T, what string) {
+	t.Helper()
+	if testenv.Strict() {
+		t.Fatalf("missing: %s", what)
+	}
+	t.Skipf("missing: %s", what)
+}
+
 func hostLoader(t *testing.T, r *elfclosure.Resolver) string {
 	t.Helper()
 	c, err := r.File("/proc/self/exe")
@@ -53,7 +63,7 @@ func hostLoader(t *testing.T, r *elfclosure.Resolver) string {
 			return p
 		}
 	}
-	t.Skip("missing: a glibc loader at its usual place to compare with")
+	missing(t, "a glibc loader at its usual place to compare with")
 	return ""
 }
 
@@ -148,7 +158,7 @@ func cc(t *testing.T, dir string, args ...string) {
 // and $ORIGIN find, and compares with the loader.
 func TestSearchPaths(t *testing.T) {
 	if _, err := exec.LookPath("gcc"); err != nil {
-		t.Skip("missing: gcc to build programs with search paths")
+		missing(t, "gcc to build programs with search paths")
 	}
 	r, err := elfclosure.New()
 	if err != nil {
@@ -220,11 +230,11 @@ func TestDir(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	jq, err := exec.LookPath("/usr/bin/cat")
+	cat, err := exec.LookPath("/usr/bin/cat")
 	if err != nil {
-		t.Skip("missing: /usr/bin/cat to copy")
+		missing(t, "/usr/bin/cat to copy")
 	}
-	b, err := os.ReadFile(jq)
+	b, err := os.ReadFile(cat)
 	if err != nil {
 		t.Fatal(err)
 	}

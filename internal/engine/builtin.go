@@ -161,6 +161,8 @@ func builtins(in rulesetInput) map[string]*builtin {
 	}, {
 		names: []string{"openat2"}, attack: "its mode lies in memory; " + setID, fixed: &never,
 	}, {
+		names: []string{"file_setattr"}, attack: "inode flags and project ids that outlive the run, from memory (Linux 6.17)", fixed: &never,
+	}, {
 		names: []string{"chmod", "fchmod", "creat", "mkdir"}, attack: setID,
 		must: noSetID(1), miss: errno(eperm),
 	}, {

@@ -91,4 +91,3 @@ func (v *view) exists(r policy.PathRule, what string) (PathFact, bool, error) {
 	}
 	return f, true, nil
 }
-

@@ -25,16 +25,7 @@ func Compile(in Input) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	families, err := families(&in.Policy, in.Host)
-	if err != nil {
-		return nil, err
-	}
-	deny := in.Policy.DenyWriteExecute == nil || *in.Policy.DenyWriteExecute
-	rs, err := ruleset(rulesetInput{
-		arch: in.Arch, syscalls: in.Policy.Syscalls, families: families,
-		execOnce: execOnce(&in) || execRefused(in.Arch, in.Policy.Syscalls),
-		denyWX:   deny, mdwe: in.Features.Has("mdwe"),
-	})
+	rs, err := Ruleset(in)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +42,7 @@ func Compile(in Input) (*plan.Plan, error) {
 		View:             v.steps,
 		Hostname:         Hostname,
 		Filter:           plan.Filter{Insns: program.Insns, ExecOnce: program.ExecOnce},
-		DenyWriteExecute: deny,
+		DenyWriteExecute: denyWriteExecute(&in.Policy),
 		Loopback:         in.Policy.Network.Mode == "loopback",
 	}
 	if !slices.ContainsFunc(v.steps, func(s plan.Step) bool { return s.Path == "/tmp" || s.Flags&plan.SourceCwd != 0 }) {
@@ -82,10 +73,13 @@ func Ruleset(in Input) (filter.Ruleset, error) {
 	return ruleset(rulesetInput{
 		arch: in.Arch, syscalls: in.Policy.Syscalls, families: families,
 		execOnce: execOnce(&in) || execRefused(in.Arch, in.Policy.Syscalls),
-		denyWX:   in.Policy.DenyWriteExecute == nil || *in.Policy.DenyWriteExecute,
+		denyWX:   denyWriteExecute(&in.Policy),
 		mdwe:     in.Features.Has("mdwe"),
 	})
 }
+
+// denyWriteExecute is on unless a policy says otherwise in so many words.
+func denyWriteExecute(p *policy.Policy) bool { return p.DenyWriteExecute == nil || *p.DenyWriteExecute }
 
 // refuseUnbuilt names what the contract has and this version does not.
 func refuseUnbuilt(in *Input) error {
@@ -175,6 +169,7 @@ func stamps(in *Input) []plan.Stamp {
 	if s := in.Program.Script; s != nil {
 		all = append(all, s.Stamp)
 	}
+	all = append(all, in.Program.Links...)
 	all = append(all, in.Host.Stamps...)
 	seen := map[string]bool{}
 	var out []plan.Stamp

@@ -177,6 +177,10 @@ func (h *Host) look(p string, pos policy.Pos) error {
 	switch m := st.Mode(); {
 	case m.IsRegular():
 		f.Kind = RegularFile
+		if real != p {
+			// A directory's stamp would change with every file in it.
+			h.Stamps = append(h.Stamps, stampOf(p, st))
+		}
 	case m.IsDir():
 		f.Kind = Directory
 	case m&os.ModeSocket != 0:

@@ -44,6 +44,10 @@ type Program struct {
 	Path string
 	// Identity is its stamp; Identity.Path is Path.
 	Identity plan.Stamp
+	// Links are the names that led to the program, its script or its
+	// interpreter through a symbolic link: when one leads elsewhere, the
+	// plan is stale.
+	Links []plan.Stamp
 	// Argv0 is argv[0] of a program that is no script.
 	Argv0 string
 	// Script is set when the program is a `#!` file: then Path is its

@@ -42,6 +42,7 @@ func program(r Request, bundleDir string, res *elfclosure.Resolver) (Program, er
 		return Program{}, err
 	}
 	p := Program{Path: file.stamp.Path, Identity: file.stamp, Argv0: r.Argv0}
+	p.link(found, file)
 	if p.Argv0 == "" {
 		p.Argv0 = filepath.Base(r.Path)
 	}
@@ -59,6 +60,7 @@ func program(r Request, bundleDir string, res *elfclosure.Resolver) (Program, er
 		if strings.HasPrefix(file.head, "#!") {
 			return Program{}, refused(s.Path, "its interpreter %q is a script itself; one level is followed", interp)
 		}
+		p.link(interp, file)
 		p.Script, p.Path, p.Identity = s, file.stamp.Path, file.stamp
 	}
 	img, err := res.Open(p.Path)
@@ -78,6 +80,15 @@ func program(r Request, bundleDir string, res *elfclosure.Resolver) (Program, er
 		return Program{}, refused(p.Path, "libraries not found: %s", strings.Join(p.Closure.Missing, ", "))
 	}
 	return p, nil
+}
+
+// link notes a name that is not the real path.
+func (p *Program) link(name string, file identified) {
+	if name != file.stamp.Path {
+		s := file.stamp
+		s.Path = name
+		p.Links = append(p.Links, s)
+	}
 }
 
 func refused(path, format string, args ...any) *Error {

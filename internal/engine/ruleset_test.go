@@ -40,6 +40,7 @@ func TestBuiltinRules(t *testing.T) {
 		{"every namespace flag", generous, "clone", args(0x02000000), "violation"},
 		{"clone3", generous, "clone3", args(), "errno ENOSYS"},
 		{"openat2", generous, "openat2", args(), "errno ENOSYS"},
+		{"file_setattr", generous, "file_setattr", args(), "errno ENOSYS"},
 		{"chmod", generous, "chmod", args(0, 0o755), "allow"},
 		{"chmod setuid", generous, "chmod", args(0, 0o4755), "errno EPERM"},
 		{"chmod setgid, high bits", generous, "fchmodat", args(0, 0, high|0o2755), "errno EPERM"},

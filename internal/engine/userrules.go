@@ -97,4 +97,3 @@ func userTests(call string, r policy.Rule) ([]filter.Test, error) {
 	}
 	return out, nil
 }
-

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/sbx-project/sbx/internal/plan"

@@ -42,7 +42,7 @@ func Check(path string) error {
 		if strings.HasSuffix(abs, "/bundle.yaml") {
 			b.Dir = filepath.Dir(abs)
 		}
-		req, err := Request(b, feature.Probe())
+		req, err := engine.ForBundle(&b, 0, "", feature.Probe())
 		if err == nil {
 			_, _, err = compile(req)
 		}

@@ -96,9 +96,9 @@ func Run(flag string, words []string) (p *plan.Plan, encoded []byte, used int, e
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	in, err := Request(b, feature.Probe())
+	in, err := engine.ForBundle(&b, 1, buildinfo.Build, feature.Probe())
 	if err != nil {
-		return nil, nil, 0, err
+		return nil, nil, 0, located(b.File, b.Source, err)
 	}
 	for _, earlier := range places {
 		if earlier.Path == place.Path {
@@ -111,7 +111,6 @@ func Run(flag string, words []string) (p *plan.Plan, encoded []byte, used int, e
 			in.Stamps = append(in.Stamps, plan.Stamp{Path: path, Absent: true})
 		}
 	}
-	in.Generation = 1
 	path := state.PlanPath(state.Dir(), place.Key, b.Manifest.Name)
 	if old, err := state.Read(path); err == nil {
 		in.Generation = old.Generation
@@ -125,23 +124,6 @@ func Run(flag string, words []string) (p *plan.Plan, encoded []byte, used int, e
 	}
 	keep(path, encoded)
 	return p, encoded, used, nil
-}
-
-// Request is what the engine is asked for a bundle.
-func Request(b registry.Bundle, features feature.Set) (engine.Request, error) {
-	m := &b.Manifest
-	if m.Exec.Args != registry.ArgsPassthrough {
-		return engine.Request{}, &engine.Error{Status: engine.StatusSetup, Msg: m.Name + ": declared parameters: not built yet", Hint: "args: passthrough"}
-	}
-	resolved, err := policy.Resolve(m.Policy, registry.Stock)
-	if err != nil {
-		return engine.Request{}, located(b.File, b.Source, err)
-	}
-	return engine.Request{
-		Build: buildinfo.Build, Command: m.Name, Version: m.Version, Revision: b.Digest,
-		Policy: resolved, Path: m.Exec.Path, SHA256: m.Exec.SHA256, Argv0: m.Exec.Argv0, Args: m.Exec.Argv,
-		BundleDir: b.Dir, Stamps: b.Stamps, Needs: m.Requires.Features, Features: features,
-	}, nil
 }
 
 // Exec compiles a program under a policy: a file, absolute, or the name of a

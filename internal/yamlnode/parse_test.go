@@ -120,8 +120,8 @@ func TestParseBounds(t *testing.T) {
 	}
 	for _, tt := range []struct{ name, in, want string }{
 		{"large", strings.Repeat("#", MaxSize+1), "1048577 bytes are more than the bound of 1048576"},
-		{"flow lists", "a: " + strings.Repeat("[", 100_000), "nested deeper than 32 levels"},
-		{"flow mappings", strings.Repeat("{a: ", 100_000), "nested deeper than 32 levels"},
+		{"flow lists", "a: " + strings.Repeat("[", 10_000), "nested deeper than 32 levels"},
+		{"flow mappings", strings.Repeat("{a: ", 5_000), "nested deeper than 32 levels"},
 		{"block lists", strings.Repeat("- ", 100_000), "more than 20000 tokens"},
 		{"few block lists", strings.Repeat("- ", 5_000), "nested deeper than 32 levels"},
 		{"mappings in one line", strings.Repeat("a: ", 5_000), "nested deeper than 32 levels"},

@@ -42,7 +42,7 @@ var hostTable = []group{
 // Lines 15 to 19.
 var surfaceTable = []group{
 	{line: 15, class: 'S', acts: `i386-getpid i386-write i386-open i386-execve i386-ipc i386-socketcall i386-mount i386-ptrace i386-keyctl i386-unshare i386-mmap
-		i386-personality i386-vm86 i386-modify-ldt i386-set-thread-area i386-far-call
+		i386-personality i386-vm86 i386-modify-ldt i386-set-thread-area i386-far-call i386-in-child
 		x32-getpid x32-read x32-ioctl x32-execve x32-ptrace x32-mount x32-bpf x32-process-vm-readv x32-keyctl x32-waitid
 		family-x32-inet family-i386-inet family-i386-vsock socketcall-vsock socketcall-inet socketcall-netlink`},
 	{line: 16, class: 'E', bare: true, acts: "family-inet-stray family-netlink-stray stray-personality stray-mmap-wx stray-open"},

@@ -30,7 +30,7 @@ func clean(s *suite, r result, said standing, what string) (standing, string) {
 // Lines 20 to 25.
 var inheritTable = []group{
 	{line: 20, class: 'E', bare: true, needs: needMounts, setup: inherit, acts: `fd-file fd-dir fd-root-path fd-socket fd-listener fd-pidfd fd-netns fd-mntns fd-userns fd-epoll fd-memfd
-		fd-pty-master fd-eventfd fd-pipe fd-1000 fd-1024 fd-1500 fd-4095 fd-65000 fd-any fd-proc fd-dir-dotdot fd-root-etc fd-high-dir`},
+		fd-pty-master fd-eventfd fd-pipe fd-1000 fd-1024 fd-1500 fd-4095 fd-19000 fd-any fd-proc fd-dir-dotdot fd-root-etc fd-high-dir`},
 	{line: 20, class: 'E', bare: true, setup: withDir, acts: "stdin-dir stdin-dir-dotdot"},
 	{line: 20, class: 'E', acts: "stdout-ftruncate stdout-reopen stdout-pwrite stdout-lseek"},
 	{line: 21, class: 'H', bare: true, acts: "env-secret env-ld-preload env-home env-sudo env-ssh env-path environ-everywhere"},

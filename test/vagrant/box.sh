@@ -27,16 +27,16 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 1' INT TERM
 
-"$here/root.sh" "$work" >&2
 start=2048 # sectors of 512 bytes; room for the boot loader's first stage
 truncate -s 3G "$work/disk.raw"
 echo "$start,,83,*" | sfdisk -q "$work/disk.raw" >&2
 loop=$(losetup -f --show -o $((start * 512)) "$work/disk.raw")
 # extlinux does not read file systems with the 64bit feature.
 mkfs.ext4 -q -L root -O '^64bit' "$loop" >&2
-mkdir "$work/mnt"
+mkdir "$work/mnt" "$work/seed"
 mount "$loop" "$work/mnt"
-tar -C "$work/mnt" -xpf "$work/root.tar" --xattrs --numeric-owner
+chmod 755 "$work" # apt's own user must be able to enter
+"$here/root.sh" "$work/mnt" "$work/seed" >&2
 kernel=$(cd "$work/mnt/boot" && ls vmlinuz-* | sort -V | tail -n 1)
 cat > "$work/mnt/boot/extlinux.conf" <<C
 DEFAULT linux

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Makes root.tar, the root file system of the Debian 12 box: systemd, ssh, the
-# kernel 6.12 of the security archive, the user vagrant with sudo.
-# usage: root.sh DIR
+# Fills ROOT, an empty file system, with the Debian 12 of the box: systemd, ssh, the
+# kernel 6.12 of the security archive, the user vagrant with sudo. SEED is an
+# empty directory for its own use. SBX_MIRROR replaces deb.debian.org.
+# usage: root.sh ROOT SEED
 set -eu
-dir=$1
+root=$1 seed=$2
 mirror=${SBX_MIRROR:-http://deb.debian.org}
 key=$(find /usr/share -path '*vagrant*' -name vagrant.pub 2>/dev/null | head -n 1)
 [ -n "$key" ] || { echo "root.sh: no vagrant.pub below /usr/share: run test/vm/setup.sh --vagrant" >&2; exit 1; }
-mkdir -p "$dir/seed"
-cp "$key" "$dir/seed/vagrant.pub"
-cat > "$dir/seed/configure" <<'C'
+cp "$key" "$seed/vagrant.pub"
+cat > "$seed/configure" <<'C'
 #!/bin/sh
 # Run by mmdebstrap with the new root as $1.
 set -eu
@@ -29,14 +29,13 @@ echo 'UseDNS no' >> "$1/etc/ssh/sshd_config"
 for unit in apt-daily.timer apt-daily-upgrade.timer; do ln -sf /dev/null "$1/etc/systemd/system/$unit"; done
 rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin
 C
-chmod +x "$dir/seed/configure"
-mmdebstrap --variant=minbase --mode=root \
+chmod +x "$seed/configure"
+mmdebstrap --variant=minbase --mode=root --format=directory \
 	--aptopt='Acquire::Languages "none"' \
 	--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
 	--include=systemd-sysv,udev,dbus,openssh-server,sudo,iproute2,ifupdown,isc-dhcp-client,linux-image-6.12-cloud-amd64,initramfs-tools,zstd,rsync,kmod,procps,libseccomp2,jq,git,ca-certificates \
-	--customize-hook="$dir/seed/configure" \
-	bookworm "$dir/root.tar.tmp" \
+	--customize-hook="$seed/configure" \
+	bookworm "$root" \
 	"deb $mirror/debian bookworm main" \
 	"deb $mirror/debian bookworm-updates main" \
 	"deb $mirror/debian-security bookworm-security main"
-mv "$dir/root.tar.tmp" "$dir/root.tar"

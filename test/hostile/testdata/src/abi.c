@@ -14,6 +14,25 @@ static void entry32(const struct act *a)
 	through("%s: %ld", a->name, r);
 }
 
+// A child of the program uses the foreign entry and dies; the program itself
+// must not go on.
+static void child32(const struct act *a)
+{
+	(void)a;
+	attempt("int 0x80 in a child");
+	pid_t p = fork();
+	if (!p)
+		_exit(i386(20) == -ENOSYS ? 5 : 6);
+	int st = 0;
+	waitpid(p, &st, 0);
+	if (WIFEXITED(st) && WEXITSTATUS(st) == 5)
+		held("ENOSYS");
+	sleep_ms(300);
+	if (WIFEXITED(st))
+		through("the child used the foreign entry");
+	through("the child was killed by signal %d and the program went on", WTERMSIG(st));
+}
+
 // A far call into the 32-bit code segment: `int 0x80` and `syscall` from
 // real 32-bit code.
 static void far32(const struct act *a)
@@ -137,7 +156,7 @@ const struct act acts_abi[] = {
 	E32("ipc", 117, 23, 0), E32("socketcall", 102, 1, 0), E32("mount", 21, 0, 0), E32("ptrace", 26, 0, 0),
 	E32("keyctl", 288, 0, -3), E32("unshare", 310, 0, 0), E32("mmap", 90, 0, 0), E32("personality", 136, 0x0040000, 0),
 	E32("vm86", 113, 0, 0), E32("modify-ldt", 123, 0, 0), E32("set-thread-area", 243, 0, 0),
-	{.name = "i386-far-call", .fn = far32},
+	{.name = "i386-far-call", .fn = far32}, {.name = "i386-in-child", .fn = child32},
 	X("getpid", SYS_getpid, 0, 0), X("read", SYS_read, 0, 0), X("ioctl", 514, 0, 0), X("execve", 520, 0, 0),
 	X("ptrace", 521, 0, 0), X("mount", SYS_mount, 0, 0), X("bpf", SYS_bpf, 0, 0), X("process-vm-readv", 539, 1, 0),
 	X("keyctl", SYS_keyctl, 0, 0), X("waitid", 529, 0, 0),

@@ -176,7 +176,7 @@ static void state(const struct act *a)
 const struct act acts_inherit[] = {
 	FD("file", 3), FD("dir", 9), FD("root-path", 10), FD("socket", 11), FD("listener", 12), FD("pidfd", 13), FD("netns", 14),
 	FD("mntns", 15), FD("userns", 16), FD("epoll", 17), FD("memfd", 18), FD("pty-master", 19), FD("eventfd", 20), FD("pipe", 21),
-	FD("1000", 1000), FD("1024", 1024), FD("1500", 1500), FD("4095", 4095), FD("65000", 65000),
+	FD("1000", 1000), FD("1024", 1024), FD("1500", 1500), FD("4095", 4095), FD("19000", 19000),
 	{.name = "fd-any", .fn = fd_any, .a = 70000},
 	{.name = "fd-proc", .fn = fd_proc},
 	{.name = "fd-dir-dotdot", .fn = fd_use, .a = 9, .s = "secret"},

@@ -32,13 +32,17 @@ static int high(int fd)
 // directory of the secret.
 static void inherit(const char *dir)
 {
-	static const int files[] = {3, 1000, 1024, 4095, 65000};
-	struct rlimit l = {70000, 70000};
+	static const int files[] = {3, 1000, 1024, 4095, 19000};
+	struct rlimit l = {20000, 20000};
 	char p[4096];
 	int pair[2], pty, slave;
+	struct rlimit now;
+	getrlimit(RLIMIT_NOFILE, &now);
+	if (now.rlim_max > l.rlim_max)
+		l.rlim_max = now.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &l)) {
 		getrlimit(RLIMIT_NOFILE, &l);
-		broken("RLIMIT_NOFILE is %lu, 70000 is needed", l.rlim_max);
+		broken("RLIMIT_NOFILE is %lu, 20000 is needed", l.rlim_max);
 	}
 	snprintf(p, sizeof p, "%s/secret", dir);
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)

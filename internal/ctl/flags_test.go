@@ -1,0 +1,121 @@
+package ctl
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sbx-project/sbx/internal/plan"
+)
+
+func TestParseRun(t *testing.T) {
+	base := func(f func(*Invocation)) *Invocation {
+		v := &Invocation{EnvFile: -1, StatusFD: -1}
+		f(v)
+		return v
+	}
+	for _, tc := range []struct {
+		name string
+		args string
+		exec bool
+		want *Invocation
+		err  string
+	}{
+		{"name", "jq", false, base(func(v *Invocation) { v.Words = []string{"jq"} }), ""},
+		{"flags after the name are the command's", "jq --timeout 5s -- -q", false, base(func(v *Invocation) { v.Words = []string{"jq", "--timeout", "5s", "--", "-q"} }), ""},
+		{"one -- before the name", "-q -- jq --", false, base(func(v *Invocation) { v.Quiet = true; v.Words = []string{"jq", "--"} }), ""},
+		{"values", "--timeout=5s --limit memory_max=1M --limit pids_max=3 --env A --env-file 4 --status-fd=5 --chdir /x --result r --expect 1.0.0 --registry R --direct jq", false,
+			base(func(v *Invocation) {
+				v.Timeout, v.Limits, v.Env, v.EnvFile, v.StatusFD = 5*time.Second, []string{"memory_max=1M", "pids_max=3"}, []string{"A"}, 4, 5
+				v.Chdir, v.Result, v.Expect, v.Registry, v.Direct, v.Words = "/x", "r", "1.0.0", "R", true, []string{"jq"}
+			}), ""},
+		{"exec", "--policy p.yaml -- /bin/x -a", true, base(func(v *Invocation) { v.Exec, v.Policy, v.Words = true, "p.yaml", []string{"/bin/x", "-a"} }), ""},
+		{"no name", "--timeout 5s", false, nil, "no name given"},
+		{"no command", "--", true, nil, "no command given"},
+		{"unknown flag", "--nope jq", false, nil, `unknown flag "--nope"`},
+		{"policy is for exec", "--policy x jq", false, nil, `unknown flag "--policy"`},
+		{"no value", "--timeout", false, nil, "needs a value"},
+		{"bad duration", "--timeout -5s jq", false, nil, "positive duration"},
+		{"bad descriptor", "--status-fd x jq", false, nil, "number of an open descriptor"},
+		{"relative chdir", "--chdir x jq", false, nil, "must be absolute"},
+		{"switch with a value", "--dry-run=1 jq", false, nil, "takes no value"},
+		{"tty", "-t jq", false, nil, "not built yet"},
+		{"complain", "--complain -- x", true, nil, "not built yet"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := ParseRun(strings.Fields(tc.args), tc.exec)
+			if tc.err != "" {
+				var u *UsageError
+				if !errors.As(err, &u) || !strings.Contains(u.Msg, tc.err) {
+					t.Fatalf("got %v, want a usage error with %q", err, tc.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(tc.want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+func TestTighten(t *testing.T) {
+	have := plan.Limits{MemoryMax: 256 << 20, PidsMax: 64, Timeout: time.Minute, CPUQuota: 50_000, CPUPeriod: 100_000}
+	for _, tc := range []struct{ flag, err string }{
+		{"memory_max=1M", ""}, {"memory_max=256M", ""}, {"memory_max=257M", "more than the policy's"},
+		{"memory_max=0", "no valid value"}, {"memory_max=-1", "no valid value"}, {"memory_max=99999999999999999999", "no valid value"}, {"memory_max=9999999T", "no valid value"},
+		{"pids_max=65", "more than the policy's"}, {"pids_max=+5", "no valid value"}, {"pids_max=5", ""},
+		{"timeout=2m", "more than the policy's"}, {"timeout=1s", ""}, {"timeout=-1s", "no positive"},
+		{"output_max=10", ""}, {"cpu_max=50%", ""}, {"cpu_max=51%", "more than the policy's"}, {"cpu_max=5", "percentage"},
+		{"rlimit_nofile=5", "cannot be given"},
+	} {
+		got, err := tighten(have, []string{tc.flag})
+		switch {
+		case tc.err == "" && err != nil:
+			t.Errorf("%s: got %v", tc.flag, err)
+		case tc.err != "" && (err == nil || !strings.Contains(err.Error(), tc.err)):
+			t.Errorf("%s: got %v, want %q", tc.flag, err, tc.err)
+		case err == nil && (got.MemoryMax > have.MemoryMax || got.PidsMax > have.PidsMax || got.Timeout > have.Timeout):
+			t.Errorf("%s: widened to %+v", tc.flag, got)
+		}
+	}
+}
+
+// FuzzTighten: no flag of a caller ever widens a limit.
+func FuzzTighten(f *testing.F) {
+	for _, s := range []string{"memory_max=1K", "pids_max=18446744073709551615", "cpu_max=1000%", "timeout=1ns", "output_max=8E"} {
+		f.Add(s)
+	}
+	have := plan.Limits{MemoryMax: 1 << 20, PidsMax: 8, Timeout: time.Second, OutputMax: 100, CPUQuota: 1000, CPUPeriod: 100_000}
+	f.Fuzz(func(t *testing.T, s string) {
+		got, err := tighten(have, []string{s})
+		if err != nil {
+			return
+		}
+		if got.MemoryMax > have.MemoryMax || got.MemoryMax == 0 || got.PidsMax > have.PidsMax || got.PidsMax == 0 || got.Timeout > have.Timeout || got.Timeout <= 0 ||
+			got.OutputMax > have.OutputMax || got.OutputMax == 0 || got.CPUQuota*have.CPUPeriod > have.CPUQuota*got.CPUPeriod {
+			t.Errorf("%q widened %+v to %+v", s, have, got)
+		}
+	})
+}
+
+func TestVisible(t *testing.T) {
+	for in, want := range map[string]string{"plain é": "plain é", "a\x1b[31mb": `a\x1b[31mb`, "a\u009bb": `a\x9bb`, "l1\nl2": "l1\nl2"} {
+		if got := visible(in); got != want {
+			t.Errorf("visible(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestPlainName(t *testing.T) {
+	for in, want := range map[string]bool{"jq": true, "db.backup": true, "a-1": true, "": false, "..": false, "a..b": false, "a/b": false, "A": false, ".a": false, "1a": false, "a\x00": false} {
+		if got := plainName(in); got != want {
+			t.Errorf("plainName(%q) = %v, want %v", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package runner
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// output stands between the workload and the caller's stdout and stderr when
+// the policy bounds them: nothing in the kernel counts the bytes of a pipe,
+// and RLIMIT_FSIZE counts files only. Where both are the same file one pipe
+// serves both, so that their order stays.
+type output struct {
+	left   atomic.Int64
+	passed atomic.Bool
+	// wake becomes readable when the bound is passed.
+	wake [2]int
+	// ends are the write ends, until the launch has copied them.
+	ends []int
+	wg   sync.WaitGroup
+}
+
+// drainTime is how long a slow reader may keep the end of a run that was
+// killed. A run that ended by itself waits for its reader, as `cat` would.
+const drainTime = time.Second
+
+// startOutput makes the pipes and begins to copy. The returned descriptors
+// become the workload's 1 and 2.
+func startOutput(limit uint64) (o *output, fds [2]int, err error) {
+	o = &output{}
+	o.left.Store(int64(min(limit, 1<<62)))
+	if err := unix.Pipe2(o.wake[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, fds, errors.New("pipe2: " + err.Error())
+	}
+	streams := [][]int{{1}, {2}}
+	if sameDescription() {
+		streams = [][]int{{1, 2}}
+	}
+	for _, s := range streams {
+		var p [2]int
+		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+			o.launched()
+			return nil, fds, errors.New("pipe2: " + err.Error())
+		}
+		o.ends = append(o.ends, p[1])
+		for _, fd := range s {
+			fds[fd-1] = p[1]
+		}
+		o.wg.Add(1)
+		go o.copy(p[0], s[0])
+	}
+	return o, fds, nil
+}
+
+// sameDescription tells whether stdout and stderr are one file.
+func sameDescription() bool {
+	var a, b unix.Stat_t
+	return unix.Fstat(1, &a) == nil && unix.Fstat(2, &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino && a.Mode&unix.S_IFMT != unix.S_IFCHR ||
+		a.Mode&unix.S_IFMT == unix.S_IFCHR && a.Rdev == b.Rdev && b.Mode&unix.S_IFMT == unix.S_IFCHR
+}
+
+// launched closes the write ends here, so that the end of the workload is
+// the end of the pipes.
+func (o *output) launched() {
+	for _, fd := range o.ends {
+		unix.Close(fd)
+	}
+	o.ends = nil
+}
+
+// copy hands on what comes, and not one byte more than is left.
+func (o *output) copy(from, to int) {
+	defer o.wg.Done()
+	defer unix.Close(from)
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := unix.Read(from, buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n <= 0 {
+			return
+		}
+		allowed := n
+		if rest := o.left.Add(int64(-n)); rest < 0 {
+			allowed = max(0, n+int(rest))
+			if o.passed.CompareAndSwap(false, true) {
+				unix.Write(o.wake[1], []byte{1})
+			}
+		}
+		if !writeFull(to, buf[:allowed]) {
+			return // the reader has gone: the workload gets SIGPIPE
+		}
+	}
+}
+
+func writeFull(fd int, b []byte) bool {
+	for len(b) > 0 {
+		n, err := unix.Write(fd, b)
+		switch err {
+		case nil:
+			b = b[n:]
+		case unix.EINTR:
+		case unix.EAGAIN:
+			unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, -1)
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// finish waits until everything is handed on, for a run that was killed no
+// longer than drainTime.
+func (o *output) finish(killed bool) {
+	done := make(chan struct{})
+	go func() { o.wg.Wait(); close(done) }()
+	if !killed {
+		<-done
+		return
+	}
+	select {
+	case <-done:
+	case <-time.After(drainTime):
+	}
+}

@@ -1,0 +1,289 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ordinary is the uid and gid of the ordinary user.
+const ordinary = 1000
+
+// host is one caller of sbx with directories of his own. Everything belongs to
+// him but what a test gives away.
+type host struct {
+	who string // "root" or "user"
+	uid int
+	// base holds state, run, home, work, registry and policy.
+	base string
+	runs int
+}
+
+// callers are the users that this process can play.
+func callers() []string {
+	if os.Geteuid() == 0 {
+		return []string{"root", "user"}
+	}
+	return []string{"user"}
+}
+
+// each runs the test as every caller.
+func each(t *testing.T, test func(t *testing.T, h *host)) {
+	t.Helper()
+	needBinaries(t)
+	for _, who := range callers() {
+		t.Run(who, func(t *testing.T) { test(t, newHost(t, who)) })
+	}
+}
+
+func newHost(t testing.TB, who string) *host {
+	t.Helper()
+	dir := t.TempDir()
+	// t.TempDir makes its parent for the caller alone.
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h := &host{who: who, base: dir, uid: os.Geteuid()}
+	if who == "user" && h.uid == 0 {
+		h.uid = ordinary
+	}
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chown(dir, h.uid, h.uid)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"state", "run", "home", "config", "work", "registry", "policy", "result"} {
+		h.mkdir(t, name)
+	}
+	return h
+}
+
+func (h *host) path(name string) string { return filepath.Join(h.base, name) }
+func (h *host) work() string            { return h.path("work") }
+
+// mkdir makes a directory of the caller's.
+func (h *host) mkdir(t testing.TB, name string) string {
+	t.Helper()
+	path := h.path(name)
+	if err := errors.Join(os.MkdirAll(path, 0o755), os.Chown(path, h.uid, h.uid)); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// write makes a file of the caller's.
+func (h *host) write(t testing.TB, name, text string, mode os.FileMode) string {
+	t.Helper()
+	path := h.path(name)
+	if err := errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chmod(path, mode), os.Chown(path, h.uid, h.uid)); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// policy writes a policy file and returns its path. ACT and BIN stand for the
+// workload and its directory, WORK for the working directory.
+func (h *host) policy(t testing.TB, name, text string) string {
+	t.Helper()
+	text = strings.NewReplacer("ACT", bin+"/act", "BIN", bin, "WORK", h.work()).Replace(text)
+	return h.write(t, "policy/"+name+".yaml", text, 0o644)
+}
+
+// bundle writes a one-file bundle into the caller's registry.
+func (h *host) bundle(t testing.TB, name, program, policy string) string {
+	t.Helper()
+	path := strings.ReplaceAll(name, ".", "/")
+	if dir := filepath.Dir(path); dir != "." {
+		h.mkdir(t, "registry/"+dir)
+	}
+	text := fmt.Sprintf("apiVersion: sbx/v1\nname: %s\nversion: 1.0.0\nsummary: a test\nexec: {path: %s, args: passthrough}\n", name, program)
+	if policy != "" {
+		text += "policy:\n  " + strings.ReplaceAll(policy, "\n", "\n  ") + "\n"
+	}
+	return h.write(t, "registry/"+path+".yaml", text, 0o644)
+}
+
+// call is one invocation of sbx. The zero value of every field but words
+// means nothing special.
+type call struct {
+	verb  string   // "" is exec
+	flags []string // before the name
+	words []string // the name or the program, and its arguments
+	env   []string // besides the caller's own
+	dir   string   // "" is the work directory
+	stdin io.Reader
+	// wrap are arguments of the act "wrap", which changes what sbx inherits.
+	wrap []string
+	// plain leaves --result out.
+	plain bool
+	files []*os.File // descriptors from 3 on
+	attr  syscall.SysProcAttr
+	limit time.Duration // of the whole invocation; 0 is 30 s
+}
+
+// result is what was seen of it.
+type result struct {
+	status         int // 128+n when sbx itself was killed by n
+	stdout, stderr string
+	took           time.Duration
+	report         *report
+}
+
+func (r result) String() string {
+	return fmt.Sprintf("status %d after %v\nstdout: %.2000s\nstderr: %.2000s\nreport: %+v", r.status, r.took, r.stdout, r.stderr, r.report)
+}
+
+// environ is the caller's whole environment.
+func (h *host) environ(extra ...string) []string {
+	return append([]string{
+		"PATH=/usr/bin:/bin", "HOME=" + h.path("home"), "SBX_STATE=" + h.path("state"), "SBX_RUNTIME=" + h.path("run"),
+		"XDG_CONFIG_HOME=" + h.path("config"), "XDG_STATE_HOME=" + h.path("state"), "XDG_RUNTIME_DIR=" + h.path("run"),
+		"LANG=C.UTF-8",
+	}, extra...)
+}
+
+// command prepares an invocation; resultFile is empty when there is none.
+func (h *host) command(ctx context.Context, c call) (cmd *exec.Cmd, resultFile string) {
+	line := []string{bin + "/sbx", "exec"}
+	if c.verb != "" {
+		line[1] = c.verb
+	}
+	if !c.plain {
+		h.runs++
+		resultFile = h.path("result/" + strconv.Itoa(h.runs))
+		line = append(line, "--result", resultFile)
+	}
+	line = append(line, c.flags...)
+	if c.verb == "" || c.verb == "exec" {
+		line = append(line, "--")
+	}
+	line = append(line, c.words...)
+	if len(c.wrap) > 0 {
+		line = append(append(append([]string{bin + "/act", "wrap"}, c.wrap...), "--"), line...)
+	}
+	cmd = exec.CommandContext(ctx, line[0], line[1:]...)
+	cmd.Env, cmd.Dir, cmd.Stdin, cmd.ExtraFiles = h.environ(c.env...), c.dir, c.stdin, c.files
+	if cmd.Dir == "" {
+		cmd.Dir = h.work()
+	}
+	attr := c.attr
+	if h.uid != os.Geteuid() {
+		attr.Credential = &syscall.Credential{Uid: uint32(h.uid), Gid: uint32(h.uid)}
+	}
+	cmd.SysProcAttr = &attr
+	return cmd, resultFile
+}
+
+// run carries it out to the end.
+func (h *host) run(t testing.TB, c call) result {
+	t.Helper()
+	r, err := h.try(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// try is run for goroutines that may not end the test.
+func (h *host) try(c call) (result, error) {
+	if c.limit == 0 {
+		c.limit = 30 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), slow(c.limit))
+	defer cancel()
+	cmd, file := h.command(ctx, c)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	// Output that is still held open a second after sbx has ended is cut
+	// off, and the error says so.
+	cmd.WaitDelay = time.Second
+	start := time.Now()
+	err := cmd.Run()
+	r := result{stdout: stdout.String(), stderr: stderr.String(), took: time.Since(start)}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return r, fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args[:2], " "), err, r)
+	}
+	r.status = statusOf(cmd.ProcessState)
+	if ctx.Err() != nil {
+		return r, fmt.Errorf("%q did not end within %v\n%s", cmd.Args, slow(c.limit), r)
+	}
+	if file != "" {
+		r.report, err = readReport(file)
+	}
+	return r, err
+}
+
+func statusOf(p *os.ProcessState) int {
+	if ws := p.Sys().(syscall.WaitStatus); ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return p.ExitCode()
+}
+
+// act is an invocation of the workload under a policy: "" is base.
+func (h *host) act(policy string, args ...string) call {
+	c := call{words: append([]string{bin + "/act"}, args...)}
+	if policy != "" {
+		c.flags = []string{"--policy", policy}
+	}
+	return c
+}
+
+// survivors are the processes that run sbx, sbxd or the workload of this test
+// binary, by the identity of their executable: names can be changed, this
+// cannot. Zombies have none.
+func survivors() []int {
+	var own []unix.Stat_t
+	for _, name := range []string{"act", "sbx", "sbxd"} {
+		var st unix.Stat_t
+		if unix.Stat(bin+"/"+name, &st) == nil {
+			own = append(own, st)
+		}
+	}
+	var pids []int
+	links, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, link := range links {
+		var st unix.Stat_t
+		if unix.Stat(link, &st) != nil {
+			continue
+		}
+		for _, o := range own {
+			if o.Dev == st.Dev && o.Ino == st.Ino {
+				pid, _ := strconv.Atoi(strings.Split(link, "/")[2])
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// nothingLeft fails the test when something of a run is still there after
+// the time.
+func nothingLeft(t testing.TB, within time.Duration) {
+	t.Helper()
+	for end := time.Now().Add(slow(within)); ; time.Sleep(2 * time.Millisecond) {
+		pids := survivors()
+		if len(pids) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			for _, pid := range pids {
+				line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+				t.Errorf("process %d is left after %v: %q", pid, slow(within), line)
+				unix.Kill(pid, unix.SIGKILL)
+			}
+			return
+		}
+	}
+}

@@ -1,0 +1,145 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sbx-project/sbx/internal/testenv"
+)
+
+// bin holds copies of sbx, sbxd and the workload ("act"), in a directory of
+// this test process alone: whatever runs one of them was started here.
+// missing says why there is none.
+var bin, missing string
+
+func TestMain(m *testing.M) {
+	// The workload is this binary: see acts_test.go.
+	if len(os.Args) > 1 && filepath.Base(os.Args[0]) == "act" {
+		os.Exit(act(os.Args[1], os.Args[2:]))
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	syscall.Umask(0o022)
+	// A guest's root is a file system that takes no mapped mounts; its
+	// scratch disk is ext4.
+	for _, dir := range []string{os.Getenv("SBX_TEST_DIR"), "/scratch", os.TempDir()} {
+		if st, err := os.Stat(dir); dir != "" && err == nil && st.IsDir() {
+			os.Setenv("TMPDIR", dir)
+			break
+		}
+	}
+	dir, err := os.MkdirTemp("", "sbxi-bin-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if err := install(dir); err != nil {
+		missing = err.Error()
+	}
+	bin = dir
+	return testenv.Main(m)
+}
+
+// install fills dir with the executables under test and the workload.
+func install(dir string) error {
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if err := copyFile(dir+"/act", self, 0o755); err != nil {
+		return err
+	}
+	from := os.Getenv("SBX_TEST_BIN")
+	if from == "" {
+		return build(dir)
+	}
+	return errors.Join(copyFile(dir+"/sbx", from+"/sbx", 0o755), copyFile(dir+"/sbxd", from+"/sbxd", 0o755))
+}
+
+// build makes both executables as the Makefile does: sbx without cgo.
+func build(dir string) error {
+	for _, name := range []string{"sbx", "sbxd"} {
+		cmd := exec.Command("go", "build", "-o", dir+"/"+name, "../../cmd/"+name)
+		if name == "sbx" {
+			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		}
+		if text, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("SBX_TEST_BIN is not set and go build: %w\n%s", err, text)
+		}
+	}
+	return nil
+}
+
+func copyFile(to, from string, mode os.FileMode) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Chmod(mode), out.Close())
+}
+
+// guest tells whether this is a guest of test/vm, in which the host's programs
+// are only those that the harness was given.
+func guest() bool { return os.Getenv("SBX_VM") != "" }
+
+// soak tells whether the long loops are wanted in full.
+func soak() bool { return os.Getenv("SBX_TEST_SOAK") == "1" }
+
+// slow stretches a bound where the processor is emulated: everything takes
+// ten times as long there.
+func slow(d time.Duration) time.Duration {
+	if guest() {
+		return 10 * d
+	}
+	return d
+}
+
+// needBinaries ends the test when there is nothing to test. It is never a
+// skip: the package has no other subject.
+func needBinaries(t testing.TB) {
+	t.Helper()
+	if missing != "" {
+		t.Fatal(missing)
+	}
+}
+
+// needPrograms lets the test go on when the host has these programs. In a
+// guest a missing one is a skip that names it; on a host it is too, but for
+// SBX_TEST_ROOT=1.
+func needPrograms(t testing.TB, paths ...string) {
+	t.Helper()
+	var none []string
+	for _, p := range paths {
+		if _, err := os.Stat(p); err != nil {
+			none = append(none, p)
+		}
+	}
+	if len(none) == 0 {
+		return
+	}
+	why := "not here: " + strings.Join(none, ", ")
+	if testenv.Strict() && !guest() {
+		t.Fatalf("SBX_TEST_ROOT=1 and %s", why)
+	}
+	t.Skip(why)
+}
