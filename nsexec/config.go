@@ -29,6 +29,9 @@ type Config struct {
 	Mapped int
 	// Rlimits are set after those of the plan.
 	Rlimits []plan.Rlimit
+	// Strict holds Degraded bits: these measures fail the launch where the
+	// kernel does not have them.
+	Strict uint64
 	// TimeOffset is the second count that the run's monotonic and boot
 	// clocks are set back by; 0 leaves them as they are.
 	TimeOffset int64

@@ -92,6 +92,13 @@ func assemble(c Config, childEnd int) (*program, error) {
 		p.forgetSecrets()
 		return nil, err
 	}
+	for _, list := range [...][]op{p.world.init, p.world.work} {
+		for i := range list {
+			if d := list[i].degrade; d != 0 && c.Strict&(1<<(d-1)) != 0 {
+				list[i].may = never
+			}
+		}
+	}
 	p.world.slots = make([]uintptr, p.slots)
 	for i := range p.world.slots {
 		p.world.slots[i] = unset

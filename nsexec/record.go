@@ -54,6 +54,7 @@ const (
 	DegradedMDWE                 // no PR_SET_MDWE
 	DegradedListener             // no seccomp listener: violations kill without a name
 	DegradedUserMax              // max_user_namespaces could not be set to 0
+	DegradedLandlock             // no Landlock
 )
 
 func decodeRecord(b []byte) (r Record, ok bool) {

@@ -74,19 +74,30 @@ func (r *run) bound() bool {
 	return r.required()
 }
 
-// required refuses a run whose policy requires a layer that is not applied.
+// required refuses a run whose policy requires a layer that is not applied,
+// and has the launch fail at those that it applies itself.
 func (r *run) required() bool {
 	for _, want := range r.Plan.Require {
+		why := ""
 		for i := range r.report.Layers {
 			if l := &r.report.Layers[i]; l.Name == want && l.State != Applied {
-				l.State = NotHeld
-				r.release()
-				return r.refuse(StatusSetup, Refused, "require "+want, errors.New(l.Why), "sbx doctor")
+				l.State, why = NotHeld, l.Why
 			}
 		}
-		if want == "userns" && r.config.Identity.Mode == nsexec.NoUserNS {
+		for _, l := range launchLayers {
+			if l.name == want {
+				r.config.Strict |= l.bit
+			}
+		}
+		if (want == "userns" || want == "idmap") && r.config.Identity.Mode == nsexec.NoUserNS {
+			why = "user namespaces are disabled"
+		}
+		if want == "audit" {
+			why = "a direct run is not audited"
+		}
+		if why != "" {
 			r.release()
-			return r.refuse(StatusSetup, Refused, "require userns", errors.New("user namespaces are disabled"), "sysctl user.max_user_namespaces=10000")
+			return r.refuse(StatusSetup, Refused, "require "+want, errors.New(why), "sbx doctor names what mends it")
 		}
 	}
 	return true
@@ -111,10 +122,8 @@ func unheld(l cgroup.Limits, why error) (held []cgroup.Held) {
 // layerOf is the name of the host feature behind a limit.
 func layerOf(limit string) string {
 	switch limit {
-	case "memory_max":
+	case "memory_max", "memory_swap_max":
 		return "cgroup.memory"
-	case "memory_swap_max":
-		return "cgroup.swap"
 	case "pids_max":
 		return "cgroup.pids"
 	case "cpu_max", "cpu_weight":

@@ -218,11 +218,7 @@ func (r *run) mapOwners() bool {
 			return r.refuse(StatusSetup, Refused, `map "`+shown+`"`, errors.New("feature idmap is missing: it needs user namespaces"),
 				"sysctl user.max_user_namespaces=10000")
 		}
-		o := owner{st.Uid, st.Gid}
-		if o.gid == 0 && s.Flags&plan.Writable != 0 {
-			o.gid = o.uid // nor is anything made that belongs to root's group
-		}
-		r.owners = append(r.owners, o)
+		r.owners = append(r.owners, owner{st.Uid, st.Gid})
 	}
 	r.config.Mapped = len(r.owners)
 	return true

@@ -55,7 +55,7 @@ func (r *run) supervise() {
 	}
 	r.report.Usage.CPUUser, r.report.Usage.CPUSys = time.Duration(ru.Utime.Nano()), time.Duration(ru.Stime.Nano())
 	r.report.Usage.MaxRSS, r.report.Usage.CtxSwitches = uint64(ru.Maxrss)<<10, uint64(ru.Nvcsw+ru.Nivcsw)
-	r.degraded(last.Degraded)
+	r.applied(last.Degraded)
 	r.classify(last, killed, ws)
 	if r.Usage && r.leaf != nil {
 		if u, err := r.leaf.Usage(); err == nil {
@@ -180,40 +180,49 @@ func (r *run) sendMaps() error {
 	return r.child.Proceed(fds...)
 }
 
-// degraded adds the layers that the launch itself applied.
-func (r *run) degraded(bits uint64) {
-	for _, l := range [...]struct {
-		name string
-		bit  uint64
-		want bool
-		why  string
-	}{
-		{"timens", nsexec.DegradedTime, true, "the kernel has no time namespaces"},
-		{"keyring", nsexec.DegradedKeyring, true, "the kernel has no keyrings to separate"},
-		{"mdwe", nsexec.DegradedMDWE, r.Plan.DenyWriteExecute, "the kernel has no PR_SET_MDWE (Linux 6.3)"},
-		{"seccomp.notify", nsexec.DegradedListener, true, "no seccomp listener can be had: violations kill without a name"},
-		{"userns.limit", nsexec.DegradedUserMax, r.config.Identity.Mode != nsexec.NoUserNS, "user.max_user_namespaces of the run could not be set"},
-	} {
+// launchLayers are those that the launch itself applies, where the kernel
+// has them.
+var launchLayers = [...]struct {
+	name string
+	bit  uint64
+	why  string
+}{
+	{"timens", nsexec.DegradedTime, "the kernel has no time namespaces"},
+	{"keyring", nsexec.DegradedKeyring, "the kernel has no keyrings to separate"},
+	{"mdwe", nsexec.DegradedMDWE, "the kernel has no PR_SET_MDWE (Linux 6.3)"},
+	{"listener", nsexec.DegradedListener, "no seccomp listener can be had: violations kill without a name"},
+	{"landlock", nsexec.DegradedLandlock, "the kernel has no Landlock (Linux 5.13): what may be executed is held by the mounts alone"},
+	{"userns.limit", nsexec.DegradedUserMax, "user.max_user_namespaces of the run could not be set: the filter alone refuses them"},
+}
+
+// applied adds the layers that the launch applied, degraded ones among them.
+func (r *run) applied(bits uint64) {
+	once := len(r.Plan.Filter.ExecOnce) > 0
+	noUser := r.config.Identity.Mode == nsexec.NoUserNS
+	for _, l := range launchLayers {
 		switch {
-		case !l.want:
+		case l.name == "mdwe" && !r.Plan.DenyWriteExecute, l.name == "landlock" && once, l.name == "userns.limit" && noUser:
 		case bits&l.bit != 0:
 			r.layer(l.name, Degraded, l.why)
 		default:
 			r.layer(l.name, Applied, "")
 		}
 	}
-	for _, name := range [...]string{"namespaces", "view", "capabilities", "no_new_privs", "seccomp"} {
+	for _, name := range [...]string{"pidns", "mountns", "netns", "ipcns", "utsns", "cgroupns", "noexec", "proc", "capabilities", "no_new_privs", "seccomp"} {
 		r.layer(name, Applied, "")
 	}
-	switch r.config.Identity.Mode {
-	case nsexec.NoUserNS:
+	if noUser {
 		r.layer("userns", Degraded, "user namespaces are disabled on this host")
-	default:
+	} else {
 		r.layer("userns", Applied, "")
 	}
-	if len(r.Plan.Filter.ExecOnce) > 0 {
+	if len(r.owners) > 0 {
+		r.layer("idmap", Applied, "")
+	}
+	if once {
 		r.layer("exec-once", Applied, "")
 	}
+	r.layer("audit", Degraded, "absent: a direct run is not audited")
 }
 
 // classify turns what is known into the outcome and the exit status.
@@ -278,7 +287,7 @@ func (r *run) classify(last nsexec.Record, killed Outcome, init unix.WaitStatus)
 // listenerLost: violations of this run killed without a listener.
 func (r *Report) listenerLost() bool {
 	for _, l := range r.Layers {
-		if l.Name == "seccomp.notify" {
+		if l.Name == "listener" {
 			return l.State == Degraded
 		}
 	}

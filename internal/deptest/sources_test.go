@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -173,8 +174,8 @@ func TestWords(t *testing.T) {
 
 // calls visits every call of the form pkg.Name or Name; pkg is "" for the
 // latter.
-func calls(s *source, visit func(pkg, name string, at token.Pos)) {
-	ast.Inspect(s.file, func(n ast.Node) bool {
+func calls(in ast.Node, visit func(pkg, name string, at token.Pos)) {
+	ast.Inspect(in, func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
 		if !ok {
 			return true
@@ -197,7 +198,7 @@ func TestPrinting(t *testing.T) {
 		if s.test || s.file.Name.Name == "main" {
 			continue
 		}
-		calls(s, func(pkg, name string, at token.Pos) {
+		calls(s.file, func(pkg, name string, at token.Pos) {
 			if pkg == "fmt" && strings.HasPrefix(name, "Print") || pkg == "" && (name == "print" || name == "println") || pkg == "log" {
 				t.Errorf("%s:%d: %s.%s in package %s: only commands print", s.path, s.line(at), pkg, name, s.file.Name.Name)
 			}
@@ -205,27 +206,52 @@ func TestPrinting(t *testing.T) {
 	}
 }
 
-// TestSleep: a test waits for an event, with a deadline. A sleep inside a loop
-// that looks again says so with the comment "poll" on its line or above.
+// TestSleep: a test waits for an event, with a deadline. A sleep is fine in a
+// loop that looks again, and in a program that a test starts (a function that
+// is given no testing.T); anywhere else it is a guess at how fast the machine
+// is.
 func TestSleep(t *testing.T) {
 	for _, s := range sources(t) {
 		if !s.test {
 			continue
 		}
-		polls := map[int]bool{}
-		for _, group := range s.file.Comments {
-			for _, c := range group.List {
-				if strings.HasPrefix(strings.TrimSpace(strings.TrimPrefix(c.Text, "//")), "poll") {
-					polls[s.line(c.Pos())], polls[s.line(c.Pos())+1] = true, true
+		for _, d := range s.file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok || !takesTesting(f) {
+				continue
+			}
+			var loops []ast.Node
+			ast.Inspect(f, func(n ast.Node) bool {
+				switch n.(type) {
+				case *ast.ForStmt, *ast.RangeStmt:
+					loops = append(loops, n)
 				}
-			}
+				return true
+			})
+			calls(f, func(pkg, name string, at token.Pos) {
+				inLoop := slices.ContainsFunc(loops, func(n ast.Node) bool { return n.Pos() <= at && at < n.End() })
+				if pkg == "time" && name == "Sleep" && !inLoop {
+					t.Errorf("%s:%d: time.Sleep outside a loop: wait for an event, or look again until a deadline", s.path, s.line(at))
+				}
+			})
 		}
-		calls(s, func(pkg, name string, at token.Pos) {
-			if pkg == "time" && name == "Sleep" && !polls[s.line(at)] {
-				t.Errorf("%s:%d: time.Sleep in a test: wait for an event, or look again in a loop and say so: // poll", s.path, s.line(at))
-			}
-		})
 	}
+}
+
+// takesTesting tells whether a function has a parameter of package testing.
+func takesTesting(f *ast.FuncDecl) bool {
+	return slices.ContainsFunc(f.Type.Params.List, func(p *ast.Field) bool {
+		x := p.Type
+		if star, ok := x.(*ast.StarExpr); ok {
+			x = star.X
+		}
+		sel, ok := x.(*ast.SelectorExpr)
+		if !ok {
+			return false
+		}
+		of, ok := sel.X.(*ast.Ident)
+		return ok && of.Name == "testing"
+	})
 }
 
 // TestInit: importing a package does nothing.

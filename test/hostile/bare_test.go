@@ -54,6 +54,9 @@ func (s *suite) bare(t *testing.T, a act) bareResult {
 	if len(o.wrap) > 0 && o.wrap[0] != "+submount" {
 		line = append(append([]string{s.self}, o.wrap...), "--")
 	}
+	if a.weak {
+		line = []string{s.self, "+weak", "--"}
+	}
 	line = append(append(line, s.self, a.name), s.args...)
 	ctx, cancel := context.WithTimeout(t.Context(), slow(30*time.Second))
 	defer cancel()

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -71,6 +72,10 @@ func newFixture(t *testing.T) *fixture {
 	if os.Geteuid() == 0 {
 		f.victim.SysProcAttr = credential(ordinary)
 	}
+	if f.victim.SysProcAttr == nil {
+		f.victim.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	f.victim.SysProcAttr.Setpgid = true
 	if err := f.victim.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -16,13 +16,13 @@ func socketPair() (a, b *os.File, err error) {
 
 // Lines 10 to 14.
 var hostTable = []group{
-	{line: 10, class: 'E', bare: true, acts: `write-core-pattern write-modprobe-path write-sysctl-hostname write-sysctl-shmmax write-sysctl-sysrq write-sysctl-drop-caches
-		write-sysctl-overcommit write-sysctl-ip-forward write-sysctl-userns write-sysrq-trigger write-irq-affinity write-proc-self-comm write-proc-timerslack`},
-	{line: 10, class: 'E', acts: `write-sysctl-domainname write-sysctl-memfd-noexec write-sysctl-ns-last-pid write-binfmt-misc write-mtrr write-acpi-wakeup
+	{line: 10, class: 'E', bare: true, acts: `write-core-pattern write-sysctl-hostname write-sysctl-shmmax write-sysctl-drop-caches
+		write-sysctl-overcommit write-sysctl-ip-forward write-irq-affinity write-proc-self-comm write-proc-timerslack`},
+	{line: 10, class: 'E', acts: `write-modprobe-path write-sysctl-sysrq write-sysctl-userns write-sysrq-trigger write-sysctl-domainname write-sysctl-memfd-noexec write-sysctl-ns-last-pid write-binfmt-misc write-mtrr write-acpi-wakeup
 		write-proc-uid-map write-proc-init-uid-map write-proc-setgroups write-proc-timens`},
-	{line: 10, class: 'H', bare: true, acts: "read-cmdline read-interrupts read-modules read-iomem read-ioports read-vmallocinfo read-diskstats read-partitions read-swaps read-buddyinfo read-zoneinfo read-proc-cgroups read-softirqs"},
+	{line: 10, class: 'H', bare: true, acts: "read-cmdline read-interrupts read-iomem read-ioports read-vmallocinfo read-diskstats read-partitions read-swaps read-buddyinfo read-zoneinfo read-proc-cgroups read-softirqs"},
 	{line: 10, class: 'H', acts: `read-kmsg read-dev-kmsg read-kcore read-slabinfo read-kpagecount read-kpageflags read-keys read-key-users read-timer-list read-sched-debug
-		read-kallsyms read-config read-pagetypeinfo read-bus-pci read-consoles read-version-signature read-net-arp-host`},
+		read-modules read-kallsyms read-config read-pagetypeinfo read-bus-pci read-consoles read-version-signature read-net-arp-host`},
 	{line: 10, class: 'E', bare: true, acts: "host-pids kill-host-pid kill-host-group pidfd-host-pid sigqueue-host-pid getpgid-host-pid"},
 	{line: 10, class: 'E', acts: "kill-everything"},
 	{line: 10, class: 'E', bare: true, acts: "fresh-proc fresh-sysfs fresh-tmpfs fresh-cgroup2 fsopen-proc fsopen-sysfs fsopen-cgroup2 fresh-devpts proc-sys-write"},
@@ -56,15 +56,16 @@ var surfaceTable = []group{
 		guard-personality-norandom guard-personality-readexec guard-personality-linux32 guard-name-to-handle guard-open-by-handle guard-mount
 		guard-fsopen guard-fsmount guard-fsconfig guard-fspick guard-open-tree guard-open-tree-clone guard-move-mount guard-mount-setattr guard-pivot-root guard-chroot guard-setns
 		guard-swapon guard-swapoff guard-reboot guard-syslog-size guard-clock-settime guard-settimeofday guard-adjtimex guard-clock-adjtime
-		guard-modify-ldt-read guard-ioperm guard-iopl guard-vmsplice guard-pidfd-getfd-init guard-pidfd-getfd-self
-		guard-seccomp-listener guard-seccomp-filter guard-prctl-seccomp guard-process-madvise guard-process-mrelease guard-kcmp guard-prctl-mm`},
+		guard-modify-ldt-read guard-vmsplice guard-pidfd-getfd-self
+		guard-seccomp-listener guard-seccomp-filter guard-prctl-seccomp guard-process-madvise guard-process-mrelease`},
+	{line: 18, class: 'S', bare: true, weak: true, acts: "guard-kcmp guard-pidfd-getfd-init"},
 	{line: 18, class: 'S', acts: `guard-io-uring-setup guard-io-uring-enter guard-io-uring-register guard-userfaultfd guard-userfaultfd-kernel guard-perf
 		guard-add-key guard-request-key guard-keyctl-session guard-keyctl-user guard-keyctl-join guard-keyctl-read guard-keyctl-persistent guard-ptrace-seize-init
 		guard-personality-uname26 guard-umount guard-quotactl guard-quotactl-fd guard-acct guard-syslog-read guard-fanotify-init guard-fanotify-mark guard-modify-ldt-write
 		guard-mbind guard-set-mempolicy guard-migrate-pages guard-move-pages guard-get-mempolicy guard-set-mempolicy-home guard-init-module guard-finit-module guard-delete-module
 		guard-create-module guard-kexec-load guard-kexec-file-load guard-own-listener guard-lookup-dcookie guard-uselib guard-nfsservctl guard-sysfs guard-ustat guard-sysctl
-		guard-vhangup guard-memfd-secret guard-remap-file-pages guard-landlock-create`},
-	{line: 19, class: 'S', bare: true, acts: "new-listmount new-statmount new-lsm-list new-lsm-get-self new-mseal new-setxattrat new-getxattrat new-open-tree-attr new-mount-setattr new-pidfd-getfd new-sweep-470-600"},
+		guard-vhangup guard-memfd-secret guard-remap-file-pages guard-ioperm guard-iopl guard-prctl-mm`},
+	{line: 19, class: 'S', bare: true, acts: "new-listmount new-statmount new-lsm-list new-lsm-get-self new-mseal new-setxattrat new-getxattrat new-open-tree-attr new-mount-setattr new-pidfd-getfd"},
 	{line: 19, class: 'S', acts: `number-hole-335 number-hole-400 new-lsm-set-self new-listxattrat new-removexattrat new-file-getattr new-file-setattr new-listns new-map-shadow-stack new-memfd-secret
-		new-process-mrelease new-quotactl-fd new-set-mempolicy-home new-uretprobe new-uprobe new-sweep-537-600`},
+		new-process-mrelease new-quotactl-fd new-set-mempolicy-home new-sweep-470-600 new-sweep-537-600`},
 }

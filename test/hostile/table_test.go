@@ -12,6 +12,8 @@ type act struct {
 	name  string
 	// bare: it gets through without a sandbox, and may be run so.
 	bare bool
+	// weak: bare means in a PID namespace with an open init.
+	weak bool
 	// long acts take seconds.
 	long bool
 	// ends lists the outcomes, besides a refusal that the act itself sees and
@@ -27,6 +29,7 @@ type group struct {
 	line  int
 	class byte
 	bare  bool
+	weak  bool
 	long  bool
 	ends  string
 	needs func(*testing.T, caller)
@@ -53,7 +56,7 @@ func all() []act {
 	for _, table := range [][]group{identityTable, filesTable, hostTable, surfaceTable, inheritTable, boundsTable, codeTable} {
 		for _, g := range table {
 			for _, name := range strings.Fields(g.acts) {
-				a := act{line: g.line, class: g.class, name: name, bare: g.bare, long: g.long, ends: g.ends, needs: g.needs, setup: g.setup, check: g.check}
+				a := act{line: g.line, class: g.class, name: name, bare: g.bare, weak: g.weak, long: g.long, ends: g.ends, needs: g.needs, setup: g.setup, check: g.check}
 				if a.setup == nil {
 					a.setup = plain
 				}

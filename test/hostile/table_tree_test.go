@@ -37,9 +37,9 @@ var identityTable = []group{
 	{line: 3, class: 'E', bare: true, needs: planted0, acts: "link-suid-root write-suid-root truncate-suid-root chmod-suid-root linkat-suid-root"},
 	{line: 4, class: 'S', acts: `raise-cpu raise-fsize raise-core raise-nproc raise-nofile raise-memlock raise-as raise-sigpending raise-msgqueue
 		raise-nice raise-rtprio setrlimit-core setrlimit-nofile prlimit-stray-nofile`},
-	{line: 4, class: 'S', bare: true, acts: "sched-fifo sched-rr sched-fifo-stray sched-attr-fifo sched-attr-nice nice-process nice-group ioprio-realtime oom-score-down"},
+	{line: 4, class: 'S', bare: true, acts: "sched-fifo sched-rr sched-fifo-stray sched-attr-fifo sched-attr-nice nice-process nice-group ioprio-realtime"},
 	{line: 4, class: 'S', acts: "sched-attr-deadline sched-attr-util nice-user ioprio-realtime-user oom-adj-down"},
-	{line: 4, class: 'S', acts: "oom-score-init init-limit init-nice init-sched init-affinity init-ioprio"},
+	{line: 4, class: 'S', acts: "oom-score-down oom-score-init init-limit init-nice init-sched init-affinity init-ioprio"},
 }
 
 func submount(t *testing.T, s *suite) options { return options{wrap: []string{"+submount", s.ro}} }
@@ -51,17 +51,18 @@ func needMounts(t *testing.T, _ caller) { needRoot(t) }
 // Lines 5 to 9.
 var filesTable = []group{
 	{line: 5, class: 'S', bare: true, acts: `unshare-user unshare-mnt unshare-pid unshare-net unshare-ipc unshare-uts unshare-cgroup unshare-time
-		unshare-stray-user unshare-stray-mnt unshare-stray-pid unshare-stray-net unshare-stray-ipc unshare-stray-uts unshare-stray-cgroup unshare-stray-time
+		
 		clone-user clone-mnt clone-pid clone-net clone-ipc clone-uts clone-cgroup
 		clone-stray-user clone-stray-mnt clone-stray-pid clone-stray-net clone-stray-ipc clone-stray-uts clone-stray-cgroup
 		clone3-user clone3-mnt clone3-pid clone3-net clone3-ipc clone3-uts clone3-cgroup clone3-time clone-vfork-user
 		setns-net setns-user setns-mnt userns-chain private-user private-pid private-net private-cgroup private-time`},
-	{line: 5, class: 'S', acts: "unshare-i386-user clone-i386-user clone3-i386-user unshare-x32-user clone-x32-user setns-pidfd-init private-mnt private-ipc private-uts"},
+	{line: 5, class: 'S', acts: "unshare-stray-user unshare-stray-mnt unshare-stray-pid unshare-stray-net unshare-stray-ipc unshare-stray-uts unshare-stray-cgroup unshare-stray-time unshare-i386-user clone-i386-user clone3-i386-user unshare-x32-user clone-x32-user setns-pidfd-init private-mnt private-ipc private-uts"},
 	{line: 6, class: 'E', bare: true, acts: `secret-open secret-stat secret-access secret-statx secret-openat2 secret-statfs secret-xattr secret-path-fd
 		secret-write secret-inotify secret-utime secret-link secret-dir-list secret-dir-chdir secret-dir-stat
-		via-dotdot via-deep-dotdot via-symlink via-self-root via-init-root via-self-cwd via-fd-dotdot via-thread-root via-relative via-proc-fd
-		via-rootfd-dotdot via-task-root via-all-proc-fds chroot-escape host-home host-root host-boot host-srv host-shadow host-log
+		via-dotdot via-deep-dotdot via-symlink via-self-root via-self-cwd via-fd-dotdot via-thread-root via-relative via-proc-fd
+		via-rootfd-dotdot via-all-proc-fds chroot-escape host-home host-root host-boot host-srv host-shadow host-log
 		host-lib-dpkg host-passwd create-in-parent`},
+	{line: 6, class: 'E', bare: true, weak: true, acts: "via-init-root via-task-root"},
 	{line: 6, class: 'E', needs: planted0, acts: "via-file-handle"},
 	{line: 6, class: 'E', acts: `secret-rename via-init-cwd via-oldroot parent-list create-in-root create-in-etc create-in-usr create-in-usr-bin create-in-dev create-in-pts create-in-proc
 		create-in-run create-in-var create-in-home create-in-var-tmp create-in-sys create-in-bundle host-ssh host-crontab host-sudoers host-run-lock host-fstab`},

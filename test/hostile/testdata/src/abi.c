@@ -180,7 +180,7 @@ const struct act acts_abi[] = {
 	NEW("removexattrat", 466, -100, 0), NEW("open-tree-attr", 467, -100, 0), NEW("file-getattr", 468, -100, 0),
 	NEW("file-setattr", 469, -100, 0), NEW("listns", 470, 0, 0), NEW("map-shadow-stack", 453, 0, 0),
 	NEW("memfd-secret", 447, 0, 0), NEW("process-mrelease", 448, -1, 0), NEW("quotactl-fd", 443, -1, 0),
-	NEW("set-mempolicy-home", 450, 0, 0), NEW("uretprobe", 335, 0, 0), NEW("uprobe", 336, 0, 0), NEW("mount-setattr", 442, -1, 0),
+	NEW("set-mempolicy-home", 450, 0, 0), NEW("mount-setattr", 442, -1, 0),
 	NEW("pidfd-getfd", 438, -1, 0),
 	{.name = "new-sweep-470-600", .fn = sweep_new, .a = 470, .b = 600},
 	{.name = "new-sweep-537-600", .fn = sweep_new, .a = 512, .b = 548},

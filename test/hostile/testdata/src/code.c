@@ -8,8 +8,15 @@
 // mov eax, 42; ret
 static const unsigned char stub[] = {0xb8, 42, 0, 0, 0, 0xc3};
 
+// The processor refuses to fetch from a page without execute permission.
+static void refused(int sig)
+{
+	held("not executable: signal %d", sig);
+}
+
 static _Noreturn void run(const char *what, void *p)
 {
+	signal(SIGSEGV, refused);
 	int (*f)(void) = (int (*)(void))p;
 	if (f() == 42)
 		through("%s: written code ran", what);

@@ -64,8 +64,9 @@ static void kill_host(const struct act *a)
 		sc(SYS_kill, -1, SIGUSR2);
 		held("kill(-1) returned");
 	case 3: {
-		static uint64_t info[16];
-		got(a->name, sc(SYS_rt_sigqueueinfo, pid, SIGUSR2, info));
+		static siginfo_t info;
+		info.si_code = -1; // SI_QUEUE
+		got(a->name, sc(SYS_rt_sigqueueinfo, pid, SIGUSR2, &info));
 	}
 	case 4: got(a->name, sc(SYS_getpgid, pid));
 	case 6: got(a->name, sc(SYS_kill, -pid, 0));
@@ -167,7 +168,7 @@ static void entropy(const struct act *a)
 static void names(const struct act *a)
 {
 	static struct utsname u;
-	static char buf[512];
+	static char buf[4096];
 	attempt("%s", a->name);
 	switch (a->a) {
 	case 0:

@@ -85,8 +85,11 @@ static void proc_search(const struct act *a)
 	const char *needle = argor(a->t, a->t);
 	int n = 0;
 	attempt("/proc/*/%s", a->s);
-	for (int pid = 1; pid < 4096; pid++) {
-		if (pid == getpid() && a->a)
+	DIR *d = opendir("/proc");
+	struct dirent *e;
+	while (d && (e = readdir(d))) {
+		int pid = atoi(e->d_name);
+		if (pid <= 0 || (pid == getpid() && a->a))
 			continue;
 		snprintf(p, sizeof p, "/proc/%d/%s", pid, a->s);
 		long len = slurp(p, buf, sizeof buf);
@@ -183,7 +186,7 @@ const struct act acts_inherit[] = {
 	{.name = "fd-root-etc", .fn = fd_use, .a = 10, .s = "etc/passwd"},
 	{.name = "fd-high-dir", .fn = fd_use, .a = 1500, .s = "secret"},
 	{.name = "stdin-dir", .fn = stdin_dir, .s = "secret"},
-	{.name = "stdin-dir-dotdot", .fn = stdin_dir, .s = "../policy.yaml"},
+	{.name = "stdin-dir-dotdot", .fn = stdin_dir, .s = "../out/secret"},
 	{.name = "stdout-ftruncate", .fn = stdout_file, .a = 0}, {.name = "stdout-reopen", .fn = stdout_file, .a = 1},
 	{.name = "stdout-pwrite", .fn = stdout_file, .a = 2}, {.name = "stdout-lseek", .fn = stdout_file, .a = 3},
 	{.name = "env-secret", .fn = env_name, .s = "HOSTILE_SECRET"}, {.name = "env-ld-preload", .fn = env_name, .s = "LD_PRELOAD"},

@@ -251,13 +251,6 @@ static void locked(const struct act *a)
 	got(a->name, p == MAP_FAILED ? -ENOMEM : sc(SYS_mlock, p, 64 * MIB));
 }
 
-static void sysv_one(const struct act *a)
-{
-	attempt("%s", a->name);
-	long id = sc(SYS_shmget, IPC_PRIVATE, 8L << 30, 0600 | IPC_CREAT);
-	got(a->name, id);
-}
-
 const struct act acts_memory[] = {
 	{.name = "mem-one", .fn = one},
 	{.name = "mem-eight", .fn = eight, .a = 64}, {.name = "mem-thirty", .fn = eight, .a = 12},
@@ -269,6 +262,6 @@ const struct act acts_memory[] = {
 	{.name = "mem-msgqueues", .fn = msgq}, {.name = "mem-semaphores", .fn = sem},
 	{.name = "mem-pipes", .fn = buffers, .a = 0}, {.name = "mem-socketpairs", .fn = buffers, .a = 1},
 	{.name = "mem-page-tables", .fn = tables}, {.name = "mem-address-space", .fn = address},
-	{.name = "mem-locked", .fn = locked}, {.name = "mem-sysv-8g", .fn = sysv_one},
+	{.name = "mem-locked", .fn = locked},
 	{0},
 };

@@ -198,6 +198,30 @@ static void late(const char *ro)
 	_exit(0);
 }
 
+// weak makes the simplest of sandboxes, one PID namespace with its /proc, and
+// stays in it as an init that is open to the program.
+static int weak(char **cmd)
+{
+	int st = 0;
+	own_mounts(0);
+	if (unshare(CLONE_NEWPID))
+		broken("PID namespace: %s", strerror(errno));
+	pid_t p = fork();
+	if (!p) {
+		if (mount("proc", "/proc", "proc", 0, NULL))
+			broken("mount proc: %s", strerror(errno));
+		pid_t q = fork();
+		if (!q) {
+			execv(cmd[0], cmd);
+			_exit(127);
+		}
+		waitpid(q, &st, 0);
+		_exit(WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st));
+	}
+	waitpid(p, &st, 0);
+	return WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
+}
+
 // as becomes an ordinary user, with one supplementary group.
 static void as(const char *id)
 {
@@ -216,6 +240,8 @@ int outside(int argc, char **argv)
 		broken("%s: no command", argv[1]);
 	if (!strcmp(argv[1], "+pty"))
 		return terminal(cmd);
+	if (!strcmp(argv[1], "+weak"))
+		return weak(cmd);
 	if (!strcmp(argv[1], "+inherit"))
 		inherit(argv[2]);
 	else if (!strcmp(argv[1], "+dirty"))
