@@ -1,6 +1,10 @@
 package nsexec
 
-import "github.com/sbx-project/sbx/internal/plan"
+import (
+	"syscall"
+
+	"github.com/sbx-project/sbx/internal/plan"
+)
 
 // Config is one launch.
 type Config struct {
@@ -29,6 +33,8 @@ type Config struct {
 	Mapped int
 	// Rlimits are set after those of the plan.
 	Rlimits []plan.Rlimit
+	// Ignored are signals that this process ignores by os/signal.Ignore.
+	Ignored []syscall.Signal
 	// Strict holds Degraded bits: these measures fail the launch where the
 	// kernel does not have them.
 	Strict uint64

@@ -198,21 +198,20 @@ func (p *program) identity(c Config) {
 		p.add(unix.SYS_UNSHARE, unix.CLONE_NEWUSER)
 		rec := Record{Kind: NeedMaps}
 		p.add(unix.SYS_SENDTO, control, put(&p.mem, rec), recordSize, unix.MSG_NOSIGNAL, 0, 0)
-		p.add(unix.SYS_RECVFROM, control, addr(p.mem.alloc(8)), 8, 0, 0, 0)
+		// While the supervisor writes the maps: what needs none.
 		p.forbidUserNamespaces(p.hostProc)
 		p.add(unix.SYS_CLOSE).arg(0, p.hostProc)
+		p.dropBounding()
+		p.begin("wait for", "", "the maps")
+		p.add(unix.SYS_RECVFROM, control, addr(p.mem.alloc(8)), 8, 0, 0, 0)
 		p.setIDs(InsideID, InsideID)
 	case NoUserNS:
 		p.begin("clear", "", "securebits")
 		p.add(unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, 0, 0, 0, 0)
-		p.begin("empty", "", "the capability bounding set")
-		p.add(opDropBounding) // before setresuid takes CAP_SETPCAP away
+		p.dropBounding() // before setresuid takes CAP_SETPCAP away
 		p.setIDs(c.Identity.HostUID, c.Identity.HostGID)
-	}
-	if c.Identity.Mode != NoUserNS {
-		// Needs CAP_SETPCAP in this user namespace, so before capset.
-		p.begin("empty", "", "the capability bounding set")
-		p.add(opDropBounding)
+	case OwnUser:
+		p.dropBounding()
 	}
 	// Entered from host uid 0, setresuid leaves every capability of the new
 	// user namespace in place: the uid that it leaves is not uid 0 there.
@@ -227,6 +226,14 @@ func (p *program) identity(c Config) {
 	p.add(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 	p.begin("make", "", "init undumpable")
 	p.add(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+}
+
+// dropBounding needs CAP_SETPCAP in the user namespace that the workload ends
+// up in (entering one sets the bounding set to full), so it comes after that
+// and before capset.
+func (p *program) dropBounding() {
+	p.begin("empty", "", "the capability bounding set")
+	p.add(opDropBounding)
 }
 
 func (p *program) setIDs(uid, gid uint32) {

@@ -1,7 +1,5 @@
 package nsexec
 
-import "encoding/binary"
-
 // Kind of a Record.
 type Kind uint32
 
@@ -61,13 +59,6 @@ func decodeRecord(b []byte) (r Record, ok bool) {
 	if len(b) != recordSize {
 		return r, false
 	}
-	le := binary.NativeEndian
-	r.Kind, r.Step, r.Errno, r.Status = Kind(le.Uint32(b)), le.Uint32(b[4:]), le.Uint32(b[8:]), le.Uint32(b[12:])
-	r.Degraded = le.Uint64(b[16:])
-	r.NR, r.Arch, r.IP = int32(le.Uint32(b[24:])), le.Uint32(b[28:]), le.Uint64(b[32:])
-	for i := range r.Args {
-		r.Args[i] = le.Uint64(b[40+8*i:])
-	}
-	r.PID, r.Known = le.Uint32(b[88:]), le.Uint32(b[92:])
+	r = *recordAt(b)
 	return r, r.Kind >= Failed && r.Kind <= Violation
 }

@@ -1,9 +1,7 @@
 package nsexec
 
 import (
-	"encoding/binary"
 	"errors"
-	"os/signal"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -27,7 +25,7 @@ func (p *program) workload(c Config, exe int) error {
 	p.add(unix.SYS_SETSID)
 	p.begin("make", "", "a session keyring")
 	p.add(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).tolerate(mayLack).degrade = 2
-	p.defaultSignals()
+	p.defaultSignals(c.Ignored)
 	p.begin("set", "", "umask")
 	p.add(unix.SYS_UMASK, 0o022)
 	p.begin("set", "", "resource limits")
@@ -73,33 +71,32 @@ func (p *program) workload(c Config, exe int) error {
 	return nil
 }
 
+// leftAlone are the signals whose disposition Go leaves as it found it
+// (runtime/sigtab_linux_generic.go); all others it handles from its start on.
+var leftAlone = [...]syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGCHLD, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, 32, 33, 34}
+
 // defaultSignals gives every signal its default disposition. Handlers were
 // reset by CLONE_CLEAR_SIGHAND, but an ignored signal stays ignored across
-// clone and exec.
-func (p *program) defaultSignals() {
+// clone and exec. (os/signal.Ignore in this process is not looked for:
+// Config.Ignored is for who uses it.)
+func (p *program) defaultSignals(ignored []syscall.Signal) {
 	p.begin("reset", "", "signals")
-	var dfl struct{ handler, flags, restorer, mask uintptr }
-	act := put(&p.mem, dfl)
-	for s := uintptr(1); s <= 64; s++ {
-		if s != uintptr(unix.SIGKILL) && s != uintptr(unix.SIGSTOP) && ignored(s) {
-			p.add(unix.SYS_RT_SIGACTION, s, act, 0, 8)
+	act := put(&p.mem, kernelSigaction{})
+	for _, s := range leftAlone {
+		var old kernelSigaction
+		_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), 0, uintptr(unsafe.Pointer(&old)), 8, 0, 0)
+		const sigIgn = 1
+		if e != 0 || old.handler == sigIgn {
+			p.add(unix.SYS_RT_SIGACTION, uintptr(s), act, 0, 8)
 		}
+	}
+	for _, s := range ignored {
+		p.add(unix.SYS_RT_SIGACTION, uintptr(s), act, 0, 8)
 	}
 }
 
-// ignored tells whether this process ignores the signal.
-func ignored(s uintptr) bool {
-	switch syscall.Signal(s) {
-	case unix.SIGHUP, unix.SIGINT, unix.SIGCHLD, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, 32, 33, 34:
-		// Go leaves these as it found them (runtime/sigtab_linux_generic.go).
-		var old struct{ handler, flags, restorer, mask uintptr }
-		_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, s, 0, uintptr(unsafe.Pointer(&old)), 8, 0, 0)
-		const sigIgn = 1
-		return e != 0 || old.handler == sigIgn
-	}
-	// All others it handles from its start on, unless told otherwise.
-	return signal.Ignored(syscall.Signal(s))
-}
+// kernelSigaction is struct sigaction as rt_sigaction(2) takes it.
+type kernelSigaction struct{ handler, flags, restorer, mask uintptr }
 
 // program lays out struct sock_fprog for insns.
 func (p *program) program(insns []byte) uintptr {
@@ -114,8 +111,8 @@ func killing(insns []byte) []byte {
 	const retK = unix.BPF_RET | unix.BPF_K
 	out := append([]byte(nil), insns...)
 	for i := 0; i+8 <= len(out); i += 8 {
-		if binary.NativeEndian.Uint16(out[i:]) == retK && binary.NativeEndian.Uint32(out[i+4:]) == unix.SECCOMP_RET_USER_NOTIF {
-			binary.NativeEndian.PutUint32(out[i+4:], unix.SECCOMP_RET_KILL_PROCESS)
+		if native16(out[i:]) == retK && native32(out[i+4:]) == unix.SECCOMP_RET_USER_NOTIF {
+			putNative32(out[i+4:], unix.SECCOMP_RET_KILL_PROCESS)
 		}
 	}
 	return out
@@ -149,7 +146,7 @@ func (p *program) secrets(c Config) (insns []byte, path, argv, envp uintptr, err
 				if k+4 > len(insns) {
 					return nil, 0, 0, 0, errors.New("plan has a malformed filter (this is a bug)")
 				}
-				binary.NativeEndian.PutUint32(insns[k:], v)
+				putNative32(insns[k:], v)
 			}
 		}
 	}
@@ -167,7 +164,7 @@ func (p *program) secret(i int, n uintptr) (uintptr, error) {
 		if m, err := unix.Getrandom(r[:], 0); err != nil || m != len(r) {
 			return 0, errors.New("getrandom gives nothing")
 		}
-		x := uintptr(binary.NativeEndian.Uint64(r[:]))
+		x := *(*uintptr)(unsafe.Pointer(&r))
 		want := x & 0x3ffffffff000
 		got, _, e := unix.RawSyscall6(unix.SYS_MMAP, want, length, unix.PROT_READ|unix.PROT_WRITE,
 			unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE, ^uintptr(0), 0)

@@ -1,9 +1,6 @@
 package plan
 
-import (
-	"encoding/binary"
-	"errors"
-)
+import "errors"
 
 // The encoding is a magic, a format number, the length of the body, the body
 // and its CRC-32C (against truncation and bit rot, not against an attacker:
@@ -40,9 +37,9 @@ func (p *Plan) Encode() ([]byte, error) {
 		return nil, errors.New("plan is larger than 4 MiB")
 	}
 	copy(w.b, magic)
-	binary.LittleEndian.PutUint32(w.b[len(magic):], Format)
-	binary.LittleEndian.PutUint32(w.b[len(magic)+4:], uint32(len(w.b)-head))
-	return binary.LittleEndian.AppendUint32(w.b, checksum(w.b[head:])), nil
+	copy(w.b[len(magic):], append32(nil, Format))
+	copy(w.b[len(magic)+4:], append32(nil, uint32(len(w.b)-head)))
+	return append32(w.b, checksum(w.b[head:])), nil
 }
 
 // Decode reads what Encode wrote. It returns ErrFormat for another version
@@ -59,11 +56,11 @@ func Decode(b []byte) (*Plan, error) {
 	if len(b) < head+4 || len(b) > MaxSize || string(b[:len(magic)]) != magic {
 		return nil, ErrCorrupt
 	}
-	if binary.LittleEndian.Uint32(b[len(magic):]) != Format {
+	if get32(b[len(magic):]) != Format {
 		return nil, ErrFormat
 	}
-	n := int(binary.LittleEndian.Uint32(b[len(magic)+4:]))
-	if n != len(b)-head-4 || binary.LittleEndian.Uint32(b[head+n:]) != checksum(b[head:head+n]) {
+	n := int(get32(b[len(magic)+4:]))
+	if n != len(b)-head-4 || get32(b[head+n:]) != checksum(b[head:head+n]) {
 		return nil, ErrCorrupt
 	}
 	r := &reader{s: string(b[head : head+n])}
@@ -198,15 +195,17 @@ type writer struct {
 	err error
 }
 
-func (w *writer) u64(v *uint64) { w.b = binary.LittleEndian.AppendUint64(w.b, *v) }
+func (w *writer) u64(v *uint64) {
+	w.b = append32(append32(w.b, uint32(*v)), uint32(*v>>32))
+}
 
 func (w *writer) str(v *string) {
-	w.b = binary.LittleEndian.AppendUint32(w.b, uint32(len(*v)))
+	w.b = append32(w.b, uint32(len(*v)))
 	w.b = append(w.b, *v...)
 }
 
 func (w *writer) bytes(v *[]byte) {
-	w.b = binary.LittleEndian.AppendUint32(w.b, uint32(len(*v)))
+	w.b = append32(w.b, uint32(len(*v)))
 	w.b = append(w.b, *v...)
 }
 
@@ -214,7 +213,7 @@ func (w *writer) count(n int) int {
 	if n > maxItems {
 		w.err = errors.New("plan has more than 65536 entries in a list")
 	}
-	w.b = binary.LittleEndian.AppendUint32(w.b, uint32(n))
+	w.b = append32(w.b, uint32(n))
 	return n
 }
 
@@ -242,8 +241,7 @@ func (r *reader) length() int {
 		r.bad = true
 		return 0
 	}
-	s := r.s[r.off:]
-	n := uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
+	n := get32([]byte(r.s[r.off : r.off+4]))
 	r.off += 4
 	if uint64(n) > uint64(len(r.s)-r.off) {
 		r.bad = true
@@ -275,6 +273,15 @@ func (r *reader) count(int) int {
 		return 0
 	}
 	return n
+}
+
+// encoding/binary would bring reflect into every invocation.
+func append32(b []byte, v uint32) []byte {
+	return append(b, byte(v), byte(v>>8), byte(v>>16), byte(v>>24))
+}
+
+func get32(b []byte) uint32 {
+	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
 }
 
 // checksum is CRC-32C by a nibble table: hash/crc32 would be linked into the
