@@ -36,5 +36,6 @@ func (p *program) landlock(view []plan.Step) {
 		p.add(unix.SYS_CLOSE).arg(0, fd)
 	}
 	p.add(unix.SYS_LANDLOCK_RESTRICT_SELF, 0, 0).arg(0, rules)
+	p.add(unix.SYS_CLOSE).arg(0, rules)
 	(*p.list)[first-1].skip = uint16(len(*p.list) - first)
 }

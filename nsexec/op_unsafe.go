@@ -43,8 +43,10 @@ const (
 	opStore32                      // uint32 at a[0] = a[1], usually from a slot
 	opNeed                         // fails with ENOENT when a[0], from a slot, was never set
 	opNeedNot                      // fails with EEXIST when a[0], from a slot, was set
+	opSame                         // fails with EBADF when a[0] was set and is not a[1], with ENOENT when it was not set
 	opZero                         // clear a[1] bytes at a[0]
 	opDropBounding                 // empty the capability bounding set
+	opNote                         // report Degraded, where PID 2 does not share memory with init
 	opSpawn                        // clone PID 2, which goes on with the workload's list
 )
 

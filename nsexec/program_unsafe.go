@@ -261,7 +261,12 @@ func (p *program) prepareServe() {
 	w.fds[1] = unix.PollFd{Events: unix.POLLIN}
 	w.fds[2] = unix.PollFd{Events: unix.POLLIN}
 	p.add(opStore32, uintptr(unsafe.Pointer(&w.fds[1].Fd)), 0).arg(1, fd)
-	w.listener = uintptr(p.slot())
+	// PID 2 will load the filter and get the lowest free number for its
+	// listener, in the descriptor table that both share.
+	p.begin("foresee", "", "the listener's descriptor")
+	next := p.into(p.add(unix.SYS_DUP, control))
+	p.add(unix.SYS_CLOSE).arg(0, next)
+	w.listener = uintptr(next)
 }
 
 func decimal(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -3,9 +3,9 @@ package nsexec
 // Kind of a Record.
 type Kind uint32
 
-// The records that init sends to the supervisor, in the order in which they
-// may come: NeedMaps at most once, then exactly one of the others, which is
-// the last word of init. A run whose init dies without one was killed.
+// The records that init sends to the supervisor: NeedMaps at most once, Note
+// at most once, then one of the others, which is the last word of init. A run
+// whose init dies without one was killed.
 const (
 	// Failed: a step of the launch; Step and Errno are set. Nothing of the
 	// workload has run.
@@ -18,6 +18,8 @@ const (
 	// process of the run has been sent SIGSTOP; init waits a moment for the
 	// supervisor to look at them, then ends the namespace.
 	Violation
+	// Note: PID 2 has something to add to Degraded of the last word.
+	Note
 )
 
 // Record is one message of init. It has a fixed size, so that the child that
@@ -60,5 +62,5 @@ func decodeRecord(b []byte) (r Record, ok bool) {
 		return r, false
 	}
 	r = *recordAt(b)
-	return r, r.Kind >= Failed && r.Kind <= Violation
+	return r, r.Kind >= Failed && r.Kind <= Note
 }

@@ -49,6 +49,8 @@ func (p *program) workload(c Config, exe int) error {
 	p.begin("unblock", "", "signals")
 	p.add(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, put(&p.mem, uint64(0)), 0, 8)
 
+	p.add(opNote)
+
 	insns, path, argv, envp, err := p.secrets(c)
 	if err != nil {
 		return err
@@ -56,15 +58,16 @@ func (p *program) workload(c Config, exe int) error {
 	// The filter comes last: whatever came later would have to be allowed
 	// to the workload as well. It needs no_new_privs, set by init.
 	p.begin("load", "", "the filter")
-	listener := int(p.world.listener)
 	o := p.add(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, p.program(insns))
 	o.tolerate(mayLack)
-	o.degrade, o.save = 4, uint16(listener+1) // DegradedListener
+	got := p.into(o)
+	o.degrade = 4 // DegradedListener
 	// No listener to be had: another one watches over this process tree, or
 	// an old kernel. Then a violation kills without a name.
-	o = p.add(opNeedNot).arg(0, listener).tolerate(mayExist)
+	o = p.add(opNeedNot).arg(0, got).tolerate(mayExist)
 	o.skip = 1
 	p.add(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, p.program(killing(insns)))
+	p.add(opSame, 0, 0).arg(0, got).arg(1, int(p.world.listener)).tolerate(mayMissing)
 
 	p.begin("execute", "", c.Plan.Exec.Path)
 	p.add(unix.SYS_EXECVEAT, 0, path, argv, envp, emptyPath).arg(0, exe)

@@ -85,6 +85,7 @@ func (r *run) listen() (last nsexec.Record, killed Outcome) {
 			return last, SetupError
 		}
 	}
+	var noted uint64
 	for {
 		if r.wait(deadline) {
 			rec, err := r.child.Next()
@@ -102,9 +103,13 @@ func (r *run) listen() (last nsexec.Record, killed Outcome) {
 					return last, SetupError
 				}
 				continue
+			case nsexec.Note:
+				noted = rec.Degraded
+				continue
 			case nsexec.Violation:
 				r.report.Violations = []Call{describe(rec, r.child.PID)}
 			}
+			rec.Degraded |= noted
 			return rec, ""
 		}
 		now := time.Now()
