@@ -6,36 +6,114 @@ import (
 	"github.com/sbx-project/sbx/internal/plan"
 )
 
-// landlock lays out the second wall around what may be executed, for a
-// policy that lets more than the registered program be: Landlock's EXECUTE
-// right (Linux 5.13, landlock(7)) on exactly the files and directories that
-// the view shows without noexec. It judges execve(2) and the ELF interpreter,
-// not mappings; those are held by the mounts. With one permitted exec there
-// is nothing left for it to hold.
-func (p *program) landlock(view []plan.Step) {
-	p.begin("restrict", "", "execution by Landlock")
-	attr := put(&p.mem, uint64(unix.LANDLOCK_ACCESS_FS_EXECUTE))
-	o := p.add(unix.SYS_LANDLOCK_CREATE_RULESET, attr, 8, 0).tolerate(mayLack)
-	o.degrade = 6
-	rules := p.into(o)
-	first := len(*p.list) // index of the operation after the creation
-	for i := range view {
-		s := &view[i]
-		if s.Kind != plan.Tree || s.Flags&plan.Executable == 0 {
-			continue
+// minLandlock is the first ABI that can be used (Linux 5.19): ABI 1 refuses
+// every rename from one directory to another, whatever its rules say.
+const minLandlock = 2
+
+// landlockABI asks the kernel; 0 is none.
+func landlockABI() int {
+	r, _, e := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if e != 0 {
+		return 0
+	}
+	return int(r)
+}
+
+// landlock lays out a second wall beside the mounts (landlock(7)):
+//
+// What lies outside the view is not opened at all. Mounts do not hold that
+// alone: /proc/self/fd/0 leads to a file of the host by the host's own mount,
+// and opening it anew could give more than the descriptor does, such as
+// writing to the caller's own file that was given as `< file`. Files and
+// terminals given as 0, 1 and 2 can be opened anew for what their
+// descriptors are open for; pipes and sockets are not judged by Landlock.
+//
+// With an exec list, nothing but what the view shows without noexec is
+// executed. Landlock judges execve(2) and the ELF interpreter, not mappings;
+// those are held by the mounts. With one permitted exec there is nothing
+// left for this to hold.
+func (p *program) landlock(c Config) {
+	p.begin("restrict", "", "files by Landlock")
+	abi := landlockABI()
+	if abi < minLandlock {
+		// Fails as a missing feature does: tolerated, reported, or refused
+		// where the policy requires the layer.
+		p.add(opNeed, unset).tolerate(mayLack).degrade = 6
+		return
+	}
+	file := uint64(unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE)
+	write := uint64(unix.LANDLOCK_ACCESS_FS_WRITE_FILE)
+	if abi >= 3 {
+		file |= unix.LANDLOCK_ACCESS_FS_TRUNCATE
+		write |= unix.LANDLOCK_ACCESS_FS_TRUNCATE
+	}
+	view := file | unix.LANDLOCK_ACCESS_FS_READ_DIR | unix.LANDLOCK_ACCESS_FS_REFER
+	list := len(c.Plan.Filter.ExecOnce) == 0
+	handled := view
+	if list {
+		handled |= unix.LANDLOCK_ACCESS_FS_EXECUTE
+	}
+	rules := p.into(p.add(unix.SYS_LANDLOCK_CREATE_RULESET, put(&p.mem, handled), 8, 0))
+	p.allowPath(rules, "/", view, false)
+	for fd := 0; fd <= 2; fd++ {
+		if fd > 0 && c.Output[fd-1] > 0 {
+			continue // a pipe
 		}
-		open := p.add(unix.SYS_OPENAT, atCwd, p.mem.str(s.Path), unix.O_PATH|unix.O_CLOEXEC, 0)
-		if s.Flags&plan.Optional != 0 {
-			open.tolerate(mayMissing).skip = 3
+		if rights := descriptorRights(fd, file, write); rights != 0 {
+			p.add(unix.SYS_LANDLOCK_ADD_RULE, 0, unix.LANDLOCK_RULE_PATH_BENEATH, p.beneath(rights, fd), 0).arg(0, rules).tolerate(mayLack)
 		}
-		fd := p.into(open)
-		beneath := p.mem.alloc(16) // struct landlock_path_beneath_attr, packed
-		beneath[0] = unix.LANDLOCK_ACCESS_FS_EXECUTE
-		p.add(opStore32, addr(beneath)+8, 0).arg(1, fd)
-		p.add(unix.SYS_LANDLOCK_ADD_RULE, 0, unix.LANDLOCK_RULE_PATH_BENEATH, addr(beneath), 0).arg(0, rules)
-		p.add(unix.SYS_CLOSE).arg(0, fd)
+	}
+	for i := range c.Plan.View {
+		if s := &c.Plan.View[i]; list && s.Kind == plan.Tree && s.Flags&plan.Executable != 0 {
+			p.allowPath(rules, s.Path, unix.LANDLOCK_ACCESS_FS_EXECUTE, s.Flags&plan.Optional != 0)
+		}
 	}
 	p.add(unix.SYS_LANDLOCK_RESTRICT_SELF, 0, 0).arg(0, rules)
 	p.add(unix.SYS_CLOSE).arg(0, rules)
-	(*p.list)[first-1].skip = uint16(len(*p.list) - first)
+}
+
+// beneath lays out struct landlock_path_beneath_attr, which is packed.
+func (p *program) beneath(rights uint64, fd int) uintptr {
+	b := p.mem.alloc(16)
+	for i := range 8 {
+		b[i] = byte(rights >> (8 * i))
+	}
+	putNative32(b[8:], uint32(fd))
+	return addr(b)
+}
+
+// allowPath grants rights beneath a path of the view.
+func (p *program) allowPath(rules int, path string, rights uint64, optional bool) {
+	o := p.add(unix.SYS_OPENAT, atCwd, p.mem.str(path), unix.O_PATH|unix.O_CLOEXEC, 0)
+	if optional {
+		o.tolerate(mayMissing).skip = 3
+	}
+	fd := p.into(o)
+	attr := p.beneath(rights, 0)
+	p.add(opStore32, attr+8, 0).arg(1, fd)
+	p.add(unix.SYS_LANDLOCK_ADD_RULE, 0, unix.LANDLOCK_RULE_PATH_BENEATH, attr, 0).arg(0, rules)
+	p.add(unix.SYS_CLOSE).arg(0, fd)
+}
+
+// descriptorRights are those that a given file or terminal may be opened
+// anew with: what its descriptor is open for.
+func descriptorRights(fd int, file, write uint64) uint64 {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return 0
+	}
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFCHR {
+		return 0
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil || flags&unix.O_PATH != 0 {
+		return 0
+	}
+	switch flags & unix.O_ACCMODE {
+	case unix.O_RDONLY:
+		return unix.LANDLOCK_ACCESS_FS_READ_FILE
+	case unix.O_WRONLY:
+		return write
+	}
+	return file
 }

@@ -40,9 +40,7 @@ func (p *program) workload(c Config, exe int) error {
 		p.begin("deny", "", "writable and executable memory")
 		p.add(unix.SYS_PRCTL, unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0).tolerate(mayLack).degrade = 3
 	}
-	if len(c.Plan.Filter.ExecOnce) == 0 {
-		p.landlock(c.Plan.View)
-	}
+	p.landlock(c)
 	// Everything but 0, 1, 2 goes at the exec, without an upper bound.
 	p.begin("close", "", "descriptors")
 	p.add(unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)

@@ -196,7 +196,7 @@ var launchLayers = [...]struct {
 	{"keyring", nsexec.DegradedKeyring, "the kernel has no keyrings to separate"},
 	{"mdwe", nsexec.DegradedMDWE, "the kernel has no PR_SET_MDWE (Linux 6.3)"},
 	{"listener", nsexec.DegradedListener, "no seccomp listener can be had: violations kill without a name"},
-	{"landlock", nsexec.DegradedLandlock, "the kernel has no Landlock (Linux 5.13): what may be executed is held by the mounts alone"},
+	{"landlock", nsexec.DegradedLandlock, "the kernel has no Landlock (Linux 5.19): files given as 0, 1 and 2 can be opened anew with the run's rights"},
 	{"userns.limit", nsexec.DegradedUserMax, "user.max_user_namespaces of the run could not be set: the filter alone refuses them"},
 }
 
@@ -206,7 +206,7 @@ func (r *run) applied(bits uint64) {
 	noUser := r.config.Identity.Mode == nsexec.NoUserNS
 	for _, l := range launchLayers {
 		switch {
-		case l.name == "mdwe" && !r.Plan.DenyWriteExecute, l.name == "landlock" && once, l.name == "userns.limit" && noUser:
+		case l.name == "mdwe" && !r.Plan.DenyWriteExecute, l.name == "userns.limit" && noUser:
 		case bits&l.bit != 0:
 			r.layer(l.name, Degraded, l.why)
 		default:
