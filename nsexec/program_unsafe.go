@@ -287,7 +287,8 @@ func (p *program) forgetSecrets() {
 	runtime.KeepAlive(p)
 }
 
-// mountAttr is struct mount_attr of mount_setattr(2).
-type mountAttr struct{ set, clear, propagation, usernsFD uint64 }
+// mountAttr is struct mount_attr of mount_setattr(2). The blanks are attr_clr
+// and propagation.
+type mountAttr struct{ set, _, _, usernsFD uint64 }
 
 func (p *program) attr(set uint64) uintptr { return put(&p.mem, mountAttr{set: set}) }

@@ -135,7 +135,24 @@ func (p *program) openTree(s *plan.Step, ns int) int {
 		p.add(opStore32, a+unsafe.Offsetof(mountAttr{}.usernsFD), 0).arg(1, ns)
 		p.add(unix.SYS_MOUNT_SETATTR, 0, empty, emptyPath, a, unsafe.Sizeof(mountAttr{})).arg(0, fd)
 	}
+	if s.Ino != 0 {
+		p.verifyInode(s, fd)
+	}
 	return fd
+}
+
+// verifyInode compares the source behind fd with what the caller named: its
+// path was followed once more here, and may lead elsewhere by now. Size and
+// times may change; the supervisor holds the file open, so that its inode
+// number is not given to another one.
+func (p *program) verifyInode(s *plan.Step, fd int) {
+	p.begin("verify", "", s.Source)
+	st := unix.Stat_t{Dev: s.Dev, Ino: s.Ino}
+	got := addr(p.mem.alloc(int(unsafe.Sizeof(st))))
+	p.add(sysFstatat, 0, p.mem.str(""), got, emptyPath).arg(0, fd)
+	p.add(opZero, got+unsafe.Offsetof(st.Size), unsafe.Sizeof(st.Size))
+	p.add(opZero, got+unsafe.Offsetof(st.Mtim), unsafe.Sizeof(st.Mtim)+unsafe.Sizeof(st.Ctim))
+	p.add(opVerify, got, put(&p.mem, st))
 }
 
 // verify compares the file behind fd with the identity that was hashed when

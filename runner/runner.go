@@ -31,6 +31,10 @@ type Options struct {
 	Plan *plan.Plan
 	// Args follow Plan.Argv, byte for byte.
 	Args []string
+	// Trees are shown beside the plan's view: what the caller names by path
+	// parameters. Each has Source equal to Path, a real path, and an
+	// identity; nil shows none.
+	Trees []plan.Step
 	// Environ is the caller's environment, of which the plan's Pass names
 	// are taken; nil passes nothing.
 	Environ []string
@@ -103,6 +107,9 @@ func (r *run) refuse(status int, outcome Outcome, step string, err error, hint s
 }
 
 func (r *run) prepare() bool {
+	if !r.showTrees() {
+		return false
+	}
 	p := r.Plan
 	r.config = nsexec.Config{Plan: p, CgroupFD: -1, Cwd: r.Cwd, TimeOffset: bootSeconds()}
 	r.config.Argv = append(append(make([]string, 0, len(p.Argv)+len(r.Args)), p.Argv...), r.Args...)
@@ -209,6 +216,9 @@ func (r *run) mapOwners() bool {
 		shown := path
 		if shown == "." {
 			shown = r.Cwd
+		}
+		if s.Ino != 0 && (st.Dev != s.Dev || st.Ino != s.Ino) {
+			return r.refuse(StatusRefused, Refused, `open "`+shown+`"`, errors.New("it was replaced meanwhile"), "")
 		}
 		if st.Uid == 0 && s.Flags&plan.Writable != 0 {
 			return r.refuse(StatusRefused, Refused, `write "`+shown+`"`, errors.New("the tree belongs to root, and a run never writes as root"),

@@ -29,6 +29,8 @@ type signals struct {
 }
 
 // signalPipe is the write end for the handler.
+//
+//lint:ignore U1000 the handler in selfpipe_*.s reads it
 var signalPipe int32
 
 func handlerAddresses() (handler, restorer uintptr)

@@ -84,13 +84,24 @@ func (v *Invocation) run(out *result) *runner.Report {
 			p = nil
 			continue
 		}
-		o, rep := v.options(p, cwd, used)
+		o, rep := v.options(p, cwd)
 		if rep != nil {
 			return rep
+		}
+		var opened *paths
+		if o.Args, opened, rep = v.arguments(p, cwd, v.Words[used:]); rep != nil {
+			return rep
+		}
+		if opened != nil {
+			o.Trees = opened.trees
 		}
 		o.Started = out.first
 		o.Usage = out.wanted()
 		r := runner.Run(o)
+		if r.Outcome == runner.Refused || r.Outcome == runner.SetupError {
+			opened.discard()
+		}
+		opened.close()
 		if r.Stale && !loaded && try == 0 {
 			p = nil // the program changed since the check: compile once more
 			continue
@@ -105,7 +116,7 @@ func (v *Invocation) expected(p *plan.Plan) bool {
 }
 
 // options turns the command line into the options of a run.
-func (v *Invocation) options(p *plan.Plan, cwd string, used int) (runner.Options, *runner.Report) {
+func (v *Invocation) options(p *plan.Plan, cwd string) (runner.Options, *runner.Report) {
 	tight, err := tighten(p.Limits, v.Limits)
 	if err != nil {
 		return runner.Options{}, refused(runner.StatusSetup, "", err, "a caller can only tighten what the policy allows")
@@ -122,7 +133,7 @@ func (v *Invocation) options(p *plan.Plan, cwd string, used int) (runner.Options
 		return runner.Options{}, refused(runner.StatusSetup, "", err, "list it under env.pass of the policy")
 	}
 	return runner.Options{
-		Plan: p, Args: v.Words[used:], Environ: environ, Cwd: cwd, Chdir: v.Chdir, Timeout: v.Timeout, Signals: true,
+		Plan: p, Environ: environ, Cwd: cwd, Chdir: v.Chdir, Timeout: v.Timeout, Signals: true,
 	}, nil
 }
 

@@ -41,6 +41,8 @@ func TestHotPath(t *testing.T) {
 		{"log", "sbx prints, see ctl.Say"},
 		{"flag", "it needs fmt"},
 		{"os/exec", "it searches PATH: sbxd is found beside sbx and nowhere else"},
+		{"os/signal", "it starts threads at every run; docs/adr/0007"},
+		{"context", "nothing here is canceled by one"},
 		{"text", "see fmt"},
 		{"crypto", "digests are taken when a bundle is loaded"},
 		{own("policy"), "policies are compiled, never read here"},
@@ -102,6 +104,14 @@ var rooms = []struct {
 		{"syscall", "see os"},
 		{"encoding/json", "linked into sbx"},
 		{"fmt", "linked into sbx"},
+	}},
+	{pkg: "internal/params", only: []string{own("internal/plan")}, bans: []ban{
+		{"os", "values are texts; who opens what they name is internal/ctl"},
+		{"syscall", "see os"},
+		{"fmt", "linked into sbx"},
+		{"regexp", "linked into sbx"},
+		{"reflect", "linked into sbx"},
+		{"encoding/json", "linked into sbx"},
 	}},
 	{pkg: "internal/yamlnode", only: []string{yaml, own("policy")}, bans: []ban{
 		{"os", "it is given bytes"},

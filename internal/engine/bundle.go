@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/sbx-project/sbx/internal/feature"
+	"github.com/sbx-project/sbx/internal/params"
+	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/policy"
 	"github.com/sbx-project/sbx/registry"
 )
@@ -17,17 +19,19 @@ func ForBundle(b *registry.Bundle, generation uint64, build string, features fea
 	if err != nil {
 		return Request{}, &Error{Status: StatusSetup, Msg: "resolve the policy", Err: err}
 	}
-	if m.Exec.Args != registry.ArgsPassthrough || len(m.Params) > 0 {
-		e := notBuilt(m.Exec.Pos, "exec.args: declared")
-		e.Hint = "write args: passthrough"
-		return Request{}, e
+	declared, err := declaredParams(m)
+	if err != nil {
+		return Request{}, err
 	}
-	for _, a := range m.Exec.Argv {
-		if rest := strings.ReplaceAll(a, policy.BundleDir, ""); strings.Contains(rest, "{{") {
-			return Request{}, notBuilt(m.Exec.Pos, "exec.argv: the template in "+a)
-		}
+	inside := ""
+	if b.Dir != "" {
+		inside = InsideBundle
+	}
+	if _, _, err := params.Compile(declared, m.Exec.Argv, inside); err != nil {
+		return Request{}, refuse(m.Exec.Pos, "", "%s", err)
 	}
 	r := Request{
+		Declared: m.Exec.Args == registry.ArgsDeclared, Params: declared, Summary: m.Summary,
 		Build: build, Command: m.Name, Version: m.Version, Revision: b.Digest, Generation: generation,
 		Policy: p, Path: m.Exec.Path, SHA256: m.Exec.SHA256, Argv0: m.Exec.Argv0, Args: m.Exec.Argv,
 		BundleDir: b.Dir, Stamps: b.Stamps, Needs: m.Requires.Features, Features: features,
@@ -36,4 +40,33 @@ func ForBundle(b *registry.Bundle, generation uint64, build string, features fea
 		return Request{}, refuse(m.Exec.Pos, "write an absolute path", "exec.path: %q is relative, and a one-file bundle ships no files", r.Path)
 	}
 	return r, nil
+}
+
+// declaredParams is the compiled form of the manifest's parameters.
+func declaredParams(m *registry.Manifest) ([]plan.Param, error) {
+	var out []plan.Param
+	for _, p := range m.Params {
+		if p.Secret {
+			e := notBuilt(p.Pos, "params: secret: true of "+p.Name)
+			e.Hint = "hand the value over in a file: type: path, access: read"
+			return nil, e
+		}
+		q := plan.Param{
+			Name: p.Name, Type: params.TypeOf(p.Type), List: p.List, Chars: p.Chars, Max: p.Max, Values: p.Values,
+			Default: p.Default, HasDefault: p.HasDefault, Required: p.Required, Position: p.Position, Help: p.Help,
+			Access: map[string]plan.Access{"read": plan.AccessRead, "write": plan.AccessWrite, "create": plan.AccessCreate}[p.Access],
+		}
+		if q.Max == 0 {
+			q.Max = registry.DefaultParamMax
+		}
+		if set, ok := registry.CharSet(p.Chars); ok {
+			for b, in := range set {
+				if in {
+					q.Set[b>>6] |= 1 << (b & 63)
+				}
+			}
+		}
+		out = append(out, q)
+	}
+	return out, nil
 }

@@ -2,10 +2,10 @@ package engine
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/sbx-project/sbx/internal/feature"
 	"github.com/sbx-project/sbx/internal/filter"
+	"github.com/sbx-project/sbx/internal/params"
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/policy"
 )
@@ -33,12 +33,20 @@ func Compile(in Input) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	front, words, err := params.Compile(in.Params, in.Args, InsideBundle)
+	if err != nil {
+		return nil, refuse(policy.Pos{}, "", "%s", err)
+	}
 	p := &plan.Plan{
 		Build: in.Build, BootID: in.BootID,
 		Command: in.Command, Version: in.Version, Revision: in.Revision, Generation: in.Generation,
 		Stamps:           stamps(&in),
 		Exec:             plan.Exec{Path: in.Program.Path, Inside: v.inside, Identity: in.Program.Identity},
-		Argv:             argv(&in, v.script),
+		Argv:             append(argv(&in, v.script), front...),
+		Words:            words,
+		Declared:         in.Declared,
+		Params:           slices.Clone(in.Params),
+		Summary:          in.Summary,
 		View:             v.steps,
 		Hostname:         Hostname,
 		Filter:           plan.Filter{Insns: program.Insns, ExecOnce: program.ExecOnce},
@@ -67,6 +75,9 @@ func Compile(in Input) (*plan.Plan, error) {
 // `why` and `analyze`.
 func Ruleset(in Input) (filter.Ruleset, error) {
 	families, err := families(&in.Policy, in.Host)
+	if name := pathParam(in.Params); err == nil && name != "" && slices.Contains(families, afUnix) {
+		err = notBuilt(policy.Pos{}, "sockets: unix beside the path parameter "+name+" (socket files in its tree could be connected to)")
+	}
 	if err != nil {
 		return filter.Ruleset{}, err
 	}
@@ -148,20 +159,27 @@ func execRefused(arch string, s policy.Syscalls) bool {
 	return false
 }
 
-// argv makes the fixed front of the argument vector.
+// argv is argv[0] and, of a script, what stands between it and the caller's
+// arguments.
 func argv(in *Input, script string) []string {
 	out := []string{in.Program.Argv0}
 	if s := in.Program.Script; s != nil {
 		out = append([]string{s.Interpreter}, s.Args...)
 		out = append(out, script)
 	}
-	for _, a := range in.Args {
-		out = append(out, bundled(a))
-	}
 	return out
 }
 
-func bundled(s string) string { return strings.ReplaceAll(s, policy.BundleDir, InsideBundle) }
+// pathParam is the name of a parameter that shows what the caller names, "" when
+// there is none.
+func pathParam(list []plan.Param) string {
+	for i := range list {
+		if list[i].Type == plan.ParamPath {
+			return list[i].Name
+		}
+	}
+	return ""
+}
 
 // stamps collects what the plan depends on, each path once.
 func stamps(in *Input) []plan.Stamp {

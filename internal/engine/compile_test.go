@@ -124,6 +124,17 @@ filesystem: {proc: full, read: [/srv/in], mask: [/srv/in/secret, /srv/in/deep, /
 			in.Host.Paths["/store/ab/plugins"] = PathFact{Directory, "/store/ab/plugins"}
 			in.Args = []string{"--conf", "{{bundle}}/conf"}
 		}},
+		{"declared", `{}`, func(in *Input) {
+			in.Declared, in.Summary = true, "Dump one database"
+			in.Params = []plan.Param{
+				{Name: "db", Type: plan.ParamString, Chars: "a-z", Max: 63, Required: true, Position: 1},
+				{Name: "v", Type: plan.ParamBool, Max: 5, Default: "true", HasDefault: true},
+				{Name: "format", Type: plan.ParamEnum, List: true, Values: []string{"plain", ""}, Max: 9},
+				{Name: "out", Type: plan.ParamPath, Access: plan.AccessCreate, Max: 4095, Position: 2},
+			}
+			in.Args = []string{"--fixed={{bundle}}", "", "--db={{db}}@{{cwd}}", "", "{{v?-v}}", "{{format}}", "{{out}}"}
+		}},
+		{"declared-nothing", `{}`, func(in *Input) { in.Declared = true }},
 		{"script", `{}`, func(in *Input) {
 			in.Program.Script = &Script{Path: "/home/u/run.sh", Stamp: plan.Stamp{Path: "/home/u/run.sh"}, Interpreter: "/usr/bin/jq", Args: []string{"-f"}}
 			in.Args = []string{"x"}

@@ -23,6 +23,7 @@ func Describe(p *plan.Plan) string {
 	}
 	line("execute", "%s as %s", p.Exec.Path, p.Exec.Inside)
 	line("argv", "%q", p.Argv)
+	describeParams(line, p)
 	if p.Chdir != "" {
 		line("chdir", "%s", p.Chdir)
 	}

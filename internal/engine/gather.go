@@ -35,8 +35,12 @@ type Request struct {
 	SHA256 string
 	// Argv0 is argv[0]; empty: the last element of Path.
 	Argv0 string
-	// Args follow argv[0].
+	// Args follow argv[0], templates of Params among them.
 	Args []string
+	// Declared, Params and Summary go into the plan as they are.
+	Declared bool
+	Params   []plan.Param
+	Summary  string
 	// BundleDir is the absolute directory of a directory bundle, or empty.
 	BundleDir string
 	// Stamps are further files that the plan depends on.
@@ -59,6 +63,7 @@ func Gather(r Request) (Input, error) {
 		Build: r.Build, Command: r.Command, Version: r.Version, Revision: r.Revision, Generation: r.Generation,
 		Arch: runtime.GOARCH, Policy: r.Policy, Features: r.Features, Needs: r.Needs,
 		Args: r.Args, BundleDir: r.BundleDir, Stamps: r.Stamps,
+		Declared: r.Declared, Params: r.Params, Summary: r.Summary,
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

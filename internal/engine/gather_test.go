@@ -270,7 +270,11 @@ func TestGatherHostPrograms(t *testing.T) {
 
 func TestForBundle(t *testing.T) {
 	manifest := func(exec string) *registry.Bundle {
-		m, err := registry.ParseManifest("x.yaml", []byte("apiVersion: sbx/v1\nname: x\nversion: 1.0.0\nexec: "+exec+"\npolicy: {env: {set: {A: b}}}\n"))
+		exec, params, _ := strings.Cut(exec, " params: ")
+		if params == "" {
+			params = "[]"
+		}
+		m, err := registry.ParseManifest("x.yaml", []byte("apiVersion: sbx/v1\nname: x\nversion: 1.0.0\nexec: "+exec+"\nparams: "+params+"\npolicy: {env: {set: {A: b}}}\n"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,20 +284,59 @@ func TestForBundle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if r.Declared || len(r.Params) != 0 {
+		t.Errorf("passthrough declares %v", r.Params)
+	}
 	if r.Command != "x" || r.Version != "1.0.0" || r.Generation != 3 || r.Path != "/usr/bin/cat" || r.Policy.Env.Set["HOME"] != "/tmp" || r.Policy.Env.Set["A"] != "b" {
 		t.Errorf("request %+v", r)
 	}
 	for exec, want := range map[string]string{
-		`{path: /usr/bin/cat, args: declared}`: "exec.args: declared",
-		`{path: bin/x, args: passthrough}`:     "ships no files",
+		`{path: bin/x, args: passthrough}`: "ships no files",
+		`{path: /usr/bin/cat, args: declared, argv: ["{{p}}"]} params: [{name: p, type: string, secret: true}]`: "secret: true of p",
+		`{path: /usr/bin/cat} params: [{name: p, type: string}]`:                                                `"p" is in no argument`,
+		`{path: /usr/bin/cat, argv: ["{{p}}"]} params: [{name: p, type: int, default: x}]`:                      "not a whole number",
+		`{path: /usr/bin/cat, args: passthrough, argv: ["{{bundle}}/x"]}`:                                       "ships no files",
 	} {
 		_, err := ForBundle(manifest(exec), 1, "b", everything())
 		var e *Error
 		if !errors.As(err, &e) || !strings.Contains(e.Error(), want) {
 			t.Errorf("%s: %v, want %q", exec, err, want)
 		}
-		if strings.Contains(want, "declared") && !errors.Is(err, policy.ErrNotBuilt) {
+		if strings.Contains(want, "secret") && !errors.Is(err, policy.ErrNotBuilt) {
 			t.Errorf("%s: %v is not ErrNotBuilt", exec, err)
 		}
+	}
+}
+
+// TestForBundleParams: what a manifest declares, in the form of a plan.
+func TestForBundleParams(t *testing.T) {
+	m, err := registry.ParseManifest("x.yaml", []byte(`apiVersion: sbx/v1
+name: db.backup
+version: 1.0.0
+summary: Dump one database
+exec: {path: /usr/bin/cat, args: declared, argv: ["--db={{db}}", "{{v?-v}}", "{{tables}}"]}
+params:
+  - {name: db, type: string, chars: "a-c@", max: 63, required: true, position: 1, help: name}
+  - {name: v, type: bool, default: "true"}
+  - {name: tables, type: [enum], values: [a, b]}
+  - {name: out, type: path, access: create, position: 2}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := ForBundle(&registry.Bundle{Manifest: m}, 1, "b", everything())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Declared || r.Summary != "Dump one database" {
+		t.Errorf("declared %v, summary %q", r.Declared, r.Summary)
+	}
+	if d := cmp.Diff([]plan.Param{
+		{Name: "db", Type: plan.ParamString, Chars: "a-c@", Set: [4]uint64{0, 1<<('a'&63) | 1<<('b'&63) | 1<<('c'&63) | 1<<('@'&63)}, Max: 63, Required: true, Position: 1, Help: "name"},
+		{Name: "v", Type: plan.ParamBool, Max: registry.DefaultParamMax, Default: "true", HasDefault: true},
+		{Name: "tables", Type: plan.ParamEnum, List: true, Values: []string{"a", "b"}, Max: registry.DefaultParamMax},
+		{Name: "out", Type: plan.ParamPath, Access: plan.AccessCreate, Position: 2, Max: registry.DefaultParamMax},
+	}, r.Params); d != "" {
+		t.Error(d)
 	}
 }

@@ -26,9 +26,13 @@ type Input struct {
 	Needs []string
 	// Program is what is executed.
 	Program Program
-	// Args is the fixed part of the arguments after argv[0]; a leading
+	// Args are the manifest's arguments after argv[0], with templates;
 	// {{bundle}} stands for [InsideBundle].
 	Args []string
+	// Declared, Params and Summary go into the plan as they are.
+	Declared bool
+	Params   []plan.Param
+	Summary  string
 	// BundleDir is the host directory shown at InsideBundle; empty: none.
 	BundleDir string
 	// Host holds what was seen of the host's files.

@@ -5,8 +5,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/policy"
 )
+
+func pathParameter(in *Input) {
+	in.Params = []plan.Param{{Name: "in", Type: plan.ParamPath, Access: plan.AccessRead, Max: 9}}
+}
 
 func TestRefusals(t *testing.T) {
 	for _, tt := range []struct {
@@ -29,6 +34,9 @@ func TestRefusals(t *testing.T) {
 		{name: "unix beside a tree", policy: `{sockets: [unix], filesystem: {read: [/srv/in]}}`, want: "sockets: unix beside the tree /srv/in", notBuilt: true},
 		{name: "unix beside the caller's tree", policy: `{sockets: [unix], filesystem: {read: ["{{cwd}}"]}}`, want: "sockets: unix", notBuilt: true},
 		{name: "mask below the caller's tree", policy: `filesystem: {read: ["{{cwd}}"], mask: [/opt/tool]}`, want: "filesystem.mask", notBuilt: true},
+		{name: "unix beside a path parameter", policy: `{sockets: [unix]}`, change: pathParameter, want: "sockets: unix beside the path parameter in", notBuilt: true},
+		{name: "mask below a path parameter", policy: `filesystem: {mask: [/opt/tool]}`, change: pathParameter, want: "below the parameter in", notBuilt: true},
+		{name: "template", policy: `{}`, change: func(in *Input) { in.Args = []string{"{{nope}}"} }, want: `"nope" is not a parameter`},
 		{name: "memory", policy: `limits: {memory_max: 1M}`, change: func(in *Input) { in.Features = without("cgroup.memory") }, want: "limits: memory_max needs cgroup.memory", hint: "write -memory_max", feature: "cgroup.memory"},
 		{name: "layer", policy: `require: [landlock]`, change: func(in *Input) { in.Features = without("landlock") }, want: "require: landlock needs landlock (Linux 5.13)", feature: "landlock"},
 		{name: "bundle's feature", policy: `{}`, change: func(in *Input) { in.Needs = []string{"idmap"}; in.Features = without("idmap") }, want: "the bundle needs idmap", feature: "idmap"},

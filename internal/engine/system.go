@@ -154,8 +154,12 @@ func (v *view) masks() error {
 			continue
 		}
 		places := v.places(f.Real)
-		if cwd && !slices.Contains(places, f.Real) {
-			return notBuilt(r.Pos, "filesystem.mask: "+r.Path+" may lie below "+policy.Cwd+", which is known at the launch only")
+		if name := pathParam(v.in.Params); (cwd || name != "") && !slices.Contains(places, f.Real) {
+			below := policy.Cwd
+			if !cwd {
+				below = "the parameter " + name
+			}
+			return notBuilt(r.Pos, "filesystem.mask: "+r.Path+" may lie below "+below+", which is known at the launch only")
 		}
 		for _, p := range places {
 			if within(v.inside, p) || v.script != "" && within(v.script, p) {

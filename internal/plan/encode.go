@@ -10,7 +10,7 @@ const (
 	magic = "SBXPLAN\x00"
 	// Format grows with every change of the encoding; a plan of another
 	// format is stale.
-	Format = 1
+	Format = 2
 	// MaxSize bounds an encoded plan in bytes. A plan of 4096 instructions
 	// and 2,000 steps is under 1 MiB; at half of this bound large closures
 	// with inlined files would not fit, at twice nothing would be gained.
@@ -95,6 +95,7 @@ func (p *Plan) walk(c codec) {
 	c.str(&p.Exec.Inside)
 	p.Exec.Identity.walk(c)
 	strs(c, &p.Argv)
+	p.walkParams(c)
 	strs(c, &p.Env.Set)
 	strs(c, &p.Env.Pass)
 	for i := range resize(c, &p.View) {
@@ -135,6 +136,8 @@ func (s *Step) walk(c codec) {
 	c.bytes(&s.Data)
 	c.u64(&s.Size)
 	c.u64(&s.Files)
+	c.u64(&s.Dev)
+	c.u64(&s.Ino)
 }
 
 func (l *Limits) walk(c codec) {

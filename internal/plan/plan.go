@@ -34,9 +34,17 @@ type Plan struct {
 
 	// Exec is what is executed.
 	Exec Exec
-	// Argv is the fixed front of the argument vector, argv[0] included; the
-	// caller's arguments follow it.
+	// Argv is the fixed front of the argument vector, argv[0] included.
 	Argv []string
+	// Words follow Argv: the arguments from the first one on that depends on
+	// the call.
+	Words []Word
+	// Declared: the caller gives values of Params and nothing else. Without
+	// it his arguments follow Words, untouched, and there are no Params.
+	Declared bool
+	Params   []Param
+	// Summary is the manifest's line about the command, for its help.
+	Summary string
 	// Env says how the environment is made.
 	Env Env
 
@@ -160,6 +168,10 @@ type Step struct {
 	Data   []byte
 	// Size bounds a Tmpfs in bytes, Files in inodes; 0 is refused by Encode.
 	Size, Files uint64
+	// Dev and Ino are the identity that the source of a Tree must have when
+	// it is shown; Ino 0: any. Only the steps of one run have them, for what
+	// its caller named.
+	Dev, Ino uint64
 }
 
 // Filter is a seccomp-bpf program.

@@ -67,9 +67,16 @@ func (s *suite) bare(t *testing.T, a act) bareResult {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if o.stdout != nil {
+		cmd.Stdout = o.stdout
+	}
 	cmd.WaitDelay = time.Second
 	cmd.Run()
 	r := bareResult{result: result{status: cmd.ProcessState.ExitCode(), stdout: stdout.String(), stderr: stderr.String()}}
+	if o.stdout != nil {
+		text, _ := os.ReadFile(o.stdout.Name())
+		r.stdout = string(text)
+	}
 	r.verdict, _ = r.judge(a)
 	if a.check != nil {
 		r.verdict, _ = a.check(s, r.result, r.verdict, "")

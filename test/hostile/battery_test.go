@@ -26,6 +26,7 @@ func TestBattery(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			testenv.NoLeaks(t, testenv.Watch{Programs: []string{"hostile"}})
 			s := newSuite(t, sbx, c)
+			s.probe(t)
 			for _, a := range all() {
 				if a.setup == nil {
 					t.Fatalf("%s has no setup", a.name)
@@ -41,6 +42,15 @@ func TestBattery(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// probe demands that an honest program runs: without it every act would be
+// held by a sandbox that does nothing.
+func (s *suite) probe(t *testing.T) {
+	t.Helper()
+	if r := s.run(t, "status-0", options{}); r.status != 0 || r.outcome() != "ok" {
+		t.Fatalf("an honest program: status %d, outcome %q, %.300q", r.status, r.outcome(), r.stderr)
 	}
 }
 

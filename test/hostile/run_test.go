@@ -73,6 +73,9 @@ type options struct {
 	stdin io.Reader
 	dir   string
 	files []*os.File
+	// stdout is a file of the caller's, opened for appending; what it holds
+	// after the run is the result's stdout.
+	stdout *os.File
 }
 
 // result is one run as seen from outside.
@@ -155,10 +158,20 @@ func (s *suite) run(t *testing.T, act string, o options) result {
 	cmd, report := s.command(ctx, act, o)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if o.stdout != nil {
+		cmd.Stdout = o.stdout
+	}
 	cmd.WaitDelay = slow(5 * time.Second)
 	begin := time.Now()
 	err := cmd.Run()
 	r := result{stdout: stdout.String(), stderr: stderr.String(), took: time.Since(begin), timedOut: ctx.Err() != nil}
+	if o.stdout != nil {
+		text, err := os.ReadFile(o.stdout.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.stdout = string(text)
+	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
 		t.Fatalf("%s: %v", act, err)

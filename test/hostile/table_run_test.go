@@ -2,6 +2,7 @@ package hostile_test
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +14,30 @@ func inherit(t *testing.T, s *suite) options { return options{wrap: []string{"+i
 func dirty(t *testing.T, s *suite) options { return options{wrap: []string{"+dirty", s.out}} }
 
 func pty(t *testing.T, s *suite) options { return options{wrap: []string{"+pty"}} }
+
+// callersLog is what the caller's file held before the run.
+const callersLog = "a line of the caller's log\n"
+
+func logFile(t *testing.T, s *suite) options {
+	path := filepath.Join(s.home, "log")
+	if err := os.WriteFile(path, []byte(callersLog), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return options{stdout: f}
+}
+
+// logKept: the program may append, and nothing else.
+func logKept(s *suite, r result, said standing, what string) (standing, string) {
+	if !strings.HasPrefix(r.stdout, callersLog) {
+		return through, fmt.Sprintf("the caller's file now begins with %.60q", r.stdout)
+	}
+	return said, what
+}
 
 // clean demands what +pty saw after the run.
 func clean(s *suite, r result, said standing, what string) (standing, string) {
@@ -32,7 +57,7 @@ var inheritTable = []group{
 	{line: 20, class: 'E', bare: true, needs: needMounts, setup: inherit, acts: `fd-file fd-dir fd-root-path fd-socket fd-listener fd-pidfd fd-netns fd-mntns fd-userns fd-epoll fd-memfd
 		fd-pty-master fd-eventfd fd-pipe fd-1000 fd-1024 fd-1500 fd-4095 fd-19000 fd-any fd-proc fd-dir-dotdot fd-root-etc fd-high-dir`},
 	{line: 20, class: 'E', bare: true, setup: withDir, acts: "stdin-dir stdin-dir-dotdot"},
-	{line: 20, class: 'E', acts: "stdout-ftruncate stdout-reopen stdout-pwrite stdout-lseek"},
+	{line: 20, class: 'E', bare: true, setup: logFile, check: logKept, acts: "stdout-ftruncate stdout-reopen stdout-pwrite stdout-lseek"},
 	{line: 21, class: 'H', bare: true, acts: "env-secret env-ld-preload env-home env-sudo env-ssh env-path environ-everywhere"},
 	{line: 21, class: 'H', acts: "cmdline-policy cmdline-flags"},
 	{line: 22, class: 'H', bare: true, setup: dirty, acts: "cwd-inherited umask-inherited mask-inherited ignored-inherited core-limit personality-inherited timerslack-inherited"},
@@ -77,6 +102,9 @@ func flooded(s *suite, r result, _ standing, _ string) (standing, string) {
 		n = len(r.stdout) + i // sbx's own words do not count
 	}
 	what := fmt.Sprintf("%d bytes, status %d, outcome %q", n, r.status, r.outcome())
+	if n == 0 {
+		return broken, what
+	}
 	if n > 1<<20 || r.outcome() != "output-limit" || r.status != 153 {
 		return through, what
 	}

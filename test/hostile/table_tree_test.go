@@ -11,13 +11,6 @@ func needRoot(t *testing.T) { testenv.Root(t) }
 
 func planted0(t *testing.T, _ caller) { needRoot(t) }
 
-// onlyRoot: the act speaks of what a launcher who is root must do.
-func onlyRoot(t *testing.T, c caller) {
-	if c.uid != 0 {
-		t.Skip("holds for a launcher who is root; an ordinary user keeps his own ids")
-	}
-}
-
 // Lines 1 to 4.
 var identityTable = []group{
 	{line: 1, class: 'E', bare: true, acts: "uid-is-zero euid-is-zero gid-is-zero"},

@@ -382,7 +382,7 @@ func actWrap(args []string) int {
 			err = unix.Close(number(value))
 		case "gone":
 			var dir string
-			if dir, err = os.MkdirTemp("", "sbxi-gone-"); err == nil {
+			if dir, err = os.MkdirTemp("", "gone-"); err == nil {
 				if err = os.Chdir(dir); err == nil {
 					err = os.Remove(dir)
 				}

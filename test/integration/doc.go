@@ -6,6 +6,8 @@
 // they are built once. The workload of most tests is a copy of the test binary
 // itself, so nothing but it and the executables has to be in a guest. A guest
 // or a person may name a place for the test trees in SBX_TEST_DIR: every
-// directory above it must let uid 1000 pass. SBX_TEST_SOAK=1 makes the long
+// directory above it must let uid 1000 pass. SBX_TEST_PYTHON names a directory
+// with Python's package "test", where Debian's libpython3-testsuite is not
+// installed. SBX_TEST_SOAK=1 makes the long
 // loops as long as a release wants them.
 package integration

@@ -124,6 +124,8 @@ type call struct {
 	stdin io.Reader
 	// wrap are arguments of the act "wrap", which changes what sbx inherits.
 	wrap []string
+	// sbx is another copy of the executable; "" is the one in bin.
+	sbx string
 	// plain leaves --result out.
 	plain bool
 	files []*os.File // descriptors from 3 on
@@ -140,7 +142,13 @@ type result struct {
 }
 
 func (r result) String() string {
-	return fmt.Sprintf("status %d after %v\nstdout: %.2000s\nstderr: %.2000s\nreport: %+v", r.status, r.took, r.stdout, r.stderr, r.report)
+	text := fmt.Sprintf("status %d after %v\nstdout: %.1000s\nstderr: %.2000s", r.status, r.took, r.stdout, r.stderr)
+	if r.report != nil {
+		short := *r.report
+		short.Layers = nil
+		text += fmt.Sprintf("\nreport: %+v", short)
+	}
+	return text
 }
 
 // environ is the caller's whole environment.
@@ -157,6 +165,9 @@ func (h *host) command(ctx context.Context, c call) (cmd *exec.Cmd, resultFile s
 	line := []string{bin + "/sbx", "exec"}
 	if c.verb != "" {
 		line[1] = c.verb
+	}
+	if c.sbx != "" {
+		line[0] = c.sbx
 	}
 	if !c.plain {
 		h.runs++
@@ -218,9 +229,10 @@ func (h *host) try(c call) (result, error) {
 	if ctx.Err() != nil {
 		return r, fmt.Errorf("%q did not end within %v\n%s", cmd.Args, slow(c.limit), r)
 	}
-	if file != "" {
-		r.report, err = readReport(file)
+	if file == "" {
+		return r, nil
 	}
+	r.report, err = readReport(file)
 	return r, err
 }
 

@@ -11,7 +11,7 @@ import (
 
 // report is the last line of the result stream, by the names of SPEC 2.
 type report struct {
-	Child      int // of the first line
+	Child      int    // of the first line
 	ExitCode   int    `json:"exit-code"`
 	Signal     int    `json:"signal"`
 	Outcome    string `json:"outcome"`

@@ -78,7 +78,7 @@ func TestUsage(t *testing.T) {
 		}{
 			{"unknown flag", []string{"run", "--bogus", "jq"}, `unknown flag "--bogus"`},
 			{"no name", []string{"run"}, "NAME"},
-			{"no program", []string{"exec", "--"}, "CMD"},
+			{"no program", []string{"exec"}, "CMD"},
 			{"flag without value", []string{"run", "--timeout"}, "--timeout"},
 			{"bad duration", []string{"run", "--timeout", "soon", "jq"}, "positive duration"},
 			{"zero duration", []string{"run", "--timeout", "0s", "jq"}, "positive duration"},

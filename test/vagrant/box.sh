@@ -48,6 +48,7 @@ LABEL linux
   APPEND root=LABEL=root ro console=ttyS0 quiet net.ifnames=0 biosdevname=0 no_timer_check tsc=reliable random.trust_cpu=on
 C
 extlinux --install "$work/mnt/boot" >/dev/null 2>&1
+fstrim "$work/mnt" # what the installation deleted would be packed too
 umount "$work/mnt"
 losetup -d "$loop"
 loop=

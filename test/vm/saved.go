@@ -92,8 +92,8 @@ func (m machine) saved(ctx context.Context, dir string) (string, error) {
 		return "", err
 	}
 	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return "", fmt.Errorf("flock %q: %w", lock.Name(), err)
+	if err := flock(ctx, lock); err != nil {
+		return "", err
 	}
 	if _, err := os.Stat(file); err == nil {
 		now := time.Now()
@@ -108,6 +108,25 @@ func (m machine) saved(ctx context.Context, dir string) (string, error) {
 		return "", err
 	}
 	return file, prune(dir, keptMachines)
+}
+
+// flock waits for the exclusive lock of f until ctx ends; flock(2) itself would
+// not heed it. Closing f gives the lock back.
+func flock(ctx context.Context, f *os.File) error {
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("flock %q: %w", f.Name(), err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("flock %q: %w", f.Name(), context.Cause(ctx))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // save boots a machine and writes its state to file as soon as it is ready.

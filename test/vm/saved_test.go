@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,6 +93,31 @@ func TestPruneKeepsTheNewest(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"lock", "new.vm", "newest.vm"}, files); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+func TestFlockHeedsItsContext(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "lock")
+	open := func() *os.File {
+		f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	holder := open()
+	if err := flock(t.Context(), holder); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := flock(ctx, open()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("of a held lock: got %v, want deadline exceeded", err)
+	}
+	holder.Close()
+	if err := flock(t.Context(), open()); err != nil {
+		t.Errorf("of a lock given back: %v", err)
 	}
 }
 

@@ -33,6 +33,7 @@ static void unixsock(const struct act *a)
 	struct msghdr *m = &mm.h;
 	long fd, sv = 0, r;
 	static int pair[2];
+	signal(SIGPIPE, SIG_IGN);
 	m->msg_name = &addr;
 	m->msg_namelen = n;
 	m->msg_iov = &iov;

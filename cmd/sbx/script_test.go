@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestScript runs testdata/script: one script for each verb or topic, with the
+// executables as they are shipped, sbxd beside sbx.
+//
+// Besides the commands of testscript there is `status N COMMAND...`: the exit
+// status must be N, and no process of sbx may be left afterwards.
+func TestScript(t *testing.T) {
+	// What a caller's umask takes away from the scripts' files would decide
+	// whether a registry is believed.
+	syscall.Umask(0o022)
+	bin := t.TempDir()
+	for name, cgo := range map[string]string{"sbx": "0", "sbxd": os.Getenv("CGO_ENABLED")} {
+		cmd := exec.Command("go", "build", "-o", filepath.Join(bin, name), "../"+name)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
+		if cgo == "" {
+			cmd.Env = os.Environ()
+		}
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go build: %v\n%s", err, text)
+		}
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireUniqueNames:  true,
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			// The registry and the state are not below the directory that
+			// commands work in, which sbx would not show.
+			work := filepath.Join(e.WorkDir, "work")
+			e.Cd = work
+			for name, dir := range map[string]string{"HOME": "home", "SBX_STATE": "state", "SBX_RUNTIME": "run", "XDG_CONFIG_HOME": "config", "XDG_STATE_HOME": "state", "XDG_RUNTIME_DIR": "run"} {
+				e.Setenv(name, filepath.Join(e.WorkDir, dir))
+			}
+			e.Setenv("PATH", bin+":/usr/bin:/bin")
+			return errors.Join(os.MkdirAll(work, 0o755), os.MkdirAll(filepath.Join(e.WorkDir, "home"), 0o755))
+		},
+		Condition: func(cond string) (bool, error) {
+			switch name, arg, _ := strings.Cut(cond, ":"); name {
+			case "root":
+				return os.Geteuid() == 0, nil
+			case "program":
+				_, err := os.Stat(arg)
+				return err == nil, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status": func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) < 2 {
+					ts.Fatalf("usage: status N COMMAND [ARG...]")
+				}
+				want, err := strconv.Atoi(args[0])
+				ts.Check(err)
+				err = ts.Exec(args[1], args[2:]...)
+				got := 0
+				var exit *exec.ExitError
+				if errors.As(err, &exit) {
+					got = exit.ExitCode()
+				} else {
+					ts.Check(err)
+				}
+				if got != want {
+					ts.Fatalf("exit status %d, want %d", got, want)
+				}
+				ts.Check(nothingLeft(bin))
+			},
+		},
+	})
+}
+
+// nothingLeft waits for every process that runs an executable of dir to end.
+// Other scripts run at the same time with the same executables, so only what
+// has no living sbx above it counts: its parent is PID 1 or a subreaper, not
+// this test nor a process of it.
+func nothingLeft(dir string) error {
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		left := orphans(dir)
+		if len(left) == 0 {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("processes are left: %v", left)
+		}
+	}
+}
+
+func orphans(dir string) []int {
+	var out []int
+	links, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, link := range links {
+		exe, err := os.Readlink(link)
+		if err != nil || filepath.Dir(exe) != dir {
+			continue
+		}
+		pid, _ := strconv.Atoi(strings.Split(link, "/")[2])
+		if !below(pid, os.Getpid()) {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// below tells whether a process descends from another.
+func below(pid, ancestor int) bool {
+	for pid > 1 {
+		if pid == ancestor {
+			return true
+		}
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return true // it has ended meanwhile
+		}
+		_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')'):]), ") ")
+		fields := strings.Fields(rest)
+		if len(fields) < 2 {
+			return true
+		}
+		pid, _ = strconv.Atoi(fields[1])
+	}
+	return false
+}
