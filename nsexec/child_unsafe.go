@@ -84,6 +84,8 @@ func tolerated(f fault, e syscall.Errno) bool {
 	switch f {
 	case mayMissing:
 		return e == unix.ENOENT || e == unix.ENOTDIR
+	case mayNotPermitted:
+		return e == unix.EPERM
 	case mayExist:
 		return e == unix.EEXIST
 	case mayLack:

@@ -38,6 +38,10 @@ type Config struct {
 	// Strict holds Degraded bits: these measures fail the launch where the
 	// kernel does not have them.
 	Strict uint64
+	// MakeNodes: the caller may have the kernel's device nodes made in the
+	// run's own /dev, where each would else be a mount of its own. It is
+	// tried, and falls back to mounts.
+	MakeNodes bool
 	// TimeOffset is the second count that the run's monotonic and boot
 	// clocks are set back by; 0 leaves them as they are.
 	TimeOffset int64

@@ -30,10 +30,11 @@ type op struct {
 type fault uint8
 
 const (
-	never      fault = iota // every failure ends the launch
-	mayMissing              // ENOENT, ENOTDIR: an optional source
-	mayExist                // EEXIST: a directory that is there already
-	mayLack                 // ENOSYS, EINVAL, EOPNOTSUPP, ENOENT, ENOSPC, EBUSY: the kernel has no such thing
+	never           fault = iota // every failure ends the launch
+	mayMissing                   // ENOENT, ENOTDIR: an optional source
+	mayNotPermitted              // EPERM: a right that another way does without
+	mayExist                     // EEXIST: a directory that is there already
+	mayLack                      // ENOSYS, EINVAL, EOPNOTSUPP, ENOENT, ENOSPC, EBUSY: the kernel has no such thing
 )
 
 // The special operations have numbers that no kernel uses.

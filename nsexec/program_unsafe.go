@@ -20,7 +20,14 @@ type program struct {
 	slots int
 	// hostProc is the slot of an O_PATH descriptor of the host's /proc.
 	hostProc int
+	// hostDev is the slot of one of the host's /dev, or noSlot.
+	hostDev int
 }
+
+// programFD is the number under which the program is executed. With low
+// numbers for what is open at the end, a low RLIMIT_NOFILE does not keep the
+// launch from its last steps.
+const programFD = control + 1
 
 // stepSpawn is the step of the clone of PID 2; the program makes it first.
 const stepSpawn = 0
@@ -82,13 +89,15 @@ func assemble(c Config, childEnd int) (*program, error) {
 	p.begin("clone", "", "the workload")
 	p.list = &p.world.init
 	p.isolate(c, childEnd)
-	exe := p.view(c)
+	if exe := p.view(c); exe == noSlot {
+		return nil, errors.New("plan shows no program at " + strconv.Quote(c.Plan.Exec.Inside) + " (this is a bug)")
+	}
 	p.identity(c)
 	p.prepareServe()
 	p.add(opSpawn)
 	p.list = &p.world.work
 	p.world.work = make([]op, 0, 32)
-	if err := p.workload(c, exe); err != nil {
+	if err := p.workload(c); err != nil {
 		p.forgetSecrets()
 		return nil, err
 	}
@@ -122,6 +131,7 @@ func (p *program) isolate(c Config, childEnd int) {
 		p.add(unix.SYS_DUP3, uintptr(childEnd), control, unix.O_CLOEXEC)
 	}
 	p.add(unix.SYS_CLOSE_RANGE, control+1, uintptr(^uint32(0)), 0)
+	p.add(unix.SYS_DUP3, control, programFD, unix.O_CLOEXEC) // keeps the number free
 	p.begin("set", "", "the parent-death signal")
 	p.add(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 	p.hideSupervisor()

@@ -19,7 +19,7 @@ const staging = "/tmp"
 // and the host's tree is let go. It returns the slot of the program's
 // descriptor.
 func (p *program) view(c Config) (exe int) {
-	p.hostProc = noSlot
+	p.hostProc, p.hostDev = noSlot, noSlot
 	if c.Identity.Mode == LateUserNS {
 		p.begin("open", "", "/proc")
 		p.hostProc = p.into(p.add(unix.SYS_OPENAT, atCwd, p.mem.str("/proc"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0))
@@ -30,6 +30,13 @@ func (p *program) view(c Config) (exe int) {
 	for i := range c.Plan.View {
 		s := &c.Plan.View[i]
 		if s.Kind != plan.Tree && s.Kind != plan.Device {
+			continue
+		}
+		if s.Kind == plan.Device && p.makesNode(c, s.Source) {
+			if p.hostDev == noSlot {
+				p.begin("open", "", "/dev")
+				p.hostDev = p.into(p.add(unix.SYS_OPENAT, atCwd, p.mem.str("/dev"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0))
+			}
 			continue
 		}
 		ns := noSlot
@@ -51,6 +58,17 @@ func (p *program) view(c Config) (exe int) {
 		p.make(c, &c.Plan.View[i], trees[i])
 	}
 
+	// Of the descriptors of the host's tree only the program's is kept, and
+	// the one of /proc, the first that was opened, until the ids are set.
+	p.begin("close", "", "the host's tree")
+	keep := uintptr(programFD)
+	if p.hostProc != noSlot {
+		keep++
+	}
+	if exe != noSlot {
+		p.add(unix.SYS_DUP3, 0, programFD, unix.O_CLOEXEC).arg(0, exe)
+	}
+	p.add(unix.SYS_CLOSE_RANGE, keep+1, uintptr(^uint32(0)), 0)
 	p.begin("pivot", "", "/")
 	dot := p.mem.str(".")
 	p.add(unix.SYS_PIVOT_ROOT, dot, dot)
@@ -141,6 +159,44 @@ func (p *program) openTree(s *plan.Step, ns int) int {
 	return fd
 }
 
+// nodes are the devices of a minimal /dev by their numbers, which the kernel
+// fixes (Documentation/admin-guide/devices.txt).
+var nodes = [...]struct {
+	path         string
+	major, minor uint32
+}{{"/dev/null", 1, 3}, {"/dev/zero", 1, 5}, {"/dev/full", 1, 7}, {"/dev/random", 1, 8}, {"/dev/urandom", 1, 9}, {"/dev/tty", 5, 0}}
+
+// makesNode tells whether the device is made and not mounted: one call in
+// place of four, and no mount to copy and to tear down.
+func (p *program) makesNode(c Config, source string) bool {
+	for i := range nodes {
+		if c.MakeNodes && nodes[i].path == source {
+			return true
+		}
+	}
+	return false
+}
+
+// node makes a device node; where that is not allowed (a device control
+// group, no CAP_MKNOD) the host's is mounted.
+func (p *program) node(s *plan.Step, rel string) {
+	p.begin("make device", "", s.Path)
+	name := strings.TrimPrefix(s.Source, "/dev/")
+	for i := range nodes {
+		if nodes[i].path != s.Source {
+			continue
+		}
+		o := p.add(unix.SYS_MKNODAT, atCwd, p.mem.str(rel), unix.S_IFCHR|0o666, uintptr(unix.Mkdev(nodes[i].major, nodes[i].minor)))
+		made := p.into(o.tolerate(mayNotPermitted))
+		p.add(opNeedNot).arg(0, made).tolerate(mayExist).skip = 4
+	}
+	tree := p.into(p.add(unix.SYS_OPEN_TREE, 0, p.mem.str(name), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC).arg(0, p.hostDev))
+	empty := p.mem.str("")
+	p.add(unix.SYS_MOUNT_SETATTR, 0, empty, emptyPath, p.attr(unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC), unsafe.Sizeof(mountAttr{})).arg(0, tree)
+	p.add(unix.SYS_MKNODAT, atCwd, p.mem.str(rel), unix.S_IFREG|0o444, 0)
+	p.add(unix.SYS_MOVE_MOUNT, 0, empty, atCwd, p.mem.str(rel), unix.MOVE_MOUNT_F_EMPTY_PATH).arg(0, tree)
+}
+
 // verifyInode compares the source behind fd with what the caller named: its
 // path was followed once more here, and may lead elsewhere by now. Size and
 // times may change; the supervisor holds the file open, so that its inode
@@ -187,7 +243,11 @@ func (p *program) make(c Config, s *plan.Step, tree int) {
 		p.add(unix.SYS_WRITE, 0, p.mem.str(string(s.Data)), uintptr(len(s.Data))).arg(0, fd)
 		p.add(unix.SYS_CLOSE).arg(0, fd)
 	case plan.Tmpfs:
-		p.mount(s, rel, "tmpfs", "mode=0"+octal(s.Mode)+",size="+decimal(s.Size)+",nr_inodes="+decimal(s.Files), unix.MS_NODEV)
+		flags := uintptr(unix.MS_NODEV)
+		if s.Path == "/dev" && p.hostDev != noSlot {
+			flags = 0 // sealed before anything of the workload runs
+		}
+		p.mount(s, rel, "tmpfs", "mode=0"+octal(s.Mode)+",size="+decimal(s.Size)+",nr_inodes="+decimal(s.Files), flags)
 	case plan.Proc:
 		data := ""
 		if s.Flags&plan.Subset != 0 {
@@ -196,7 +256,13 @@ func (p *program) make(c Config, s *plan.Step, tree int) {
 		p.mount(s, rel, "proc", data, unix.MS_NODEV|unix.MS_RDONLY)
 	case plan.Devpts:
 		p.mount(s, rel, "devpts", "newinstance,ptmxmode=0666,mode=0620", 0)
-	case plan.Device, plan.Tree:
+	case plan.Device:
+		if p.makesNode(c, s.Source) {
+			p.node(s, rel)
+		} else {
+			p.attach(c, s, rel, tree)
+		}
+	case plan.Tree:
 		p.attach(c, s, rel, tree)
 	case plan.Seal:
 		p.begin("seal", "", s.Path)
@@ -250,6 +316,11 @@ func (p *program) attach(c Config, s *plan.Step, rel string, tree int) {
 		p.add(opNeed).arg(0, tree).tolerate(mayMissing).skip = 1
 	}
 	p.add(unix.SYS_MOVE_MOUNT, 0, p.mem.str(""), atCwd, p.mem.str(rel), unix.MOVE_MOUNT_F_EMPTY_PATH).arg(0, tree)
+	if s.Ino != 0 {
+		// A caller may name hundreds: the workload's own limit, which is set
+		// before its last steps open files, must not be used up by them.
+		p.add(unix.SYS_CLOSE).arg(0, tree)
+	}
 }
 
 // below tells whether path lies in a tree that the view shows, where it

@@ -14,10 +14,7 @@ import (
 // workload lays out what PID 2 does: the last steps, then the program. From
 // the clone on it shares memory and descriptors with init, so nothing here
 // may move or really close a descriptor; execveat closes its own copies.
-func (p *program) workload(c Config, exe int) error {
-	if exe == noSlot {
-		return errors.New("plan shows no program at " + strconv.Quote(c.Plan.Exec.Inside) + " (this is a bug)")
-	}
+func (p *program) workload(c Config) error {
 	// A session of its own, before anything of the workload runs: with the
 	// caller's it could push input into the caller's terminal (TIOCSTI,
 	// CVE-2017-5226).
@@ -68,7 +65,7 @@ func (p *program) workload(c Config, exe int) error {
 	p.add(opSame, 0, 0).arg(0, got).arg(1, int(p.world.listener)).tolerate(mayMissing)
 
 	p.begin("execute", "", c.Plan.Exec.Path)
-	p.add(unix.SYS_EXECVEAT, 0, path, argv, envp, emptyPath).arg(0, exe)
+	p.add(unix.SYS_EXECVEAT, programFD, path, argv, envp, emptyPath)
 	return nil
 }
 

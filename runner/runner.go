@@ -112,6 +112,7 @@ func (r *run) prepare() bool {
 	}
 	p := r.Plan
 	r.config = nsexec.Config{Plan: p, CgroupFD: -1, Cwd: r.Cwd, TimeOffset: bootSeconds()}
+	r.config.MakeNodes = os.Geteuid() == 0
 	r.config.Argv = append(append(make([]string, 0, len(p.Argv)+len(r.Args)), p.Argv...), r.Args...)
 	r.config.Env = environment(p.Env, r.Environ)
 	if !r.chooseIdentity() || !r.chooseDir() || !r.mapOwners() {

@@ -59,6 +59,8 @@ func (r *run) supervise() {
 	r.classify(last, killed, ws)
 	if r.Usage && r.leaf != nil {
 		if u, err := r.leaf.Usage(); err == nil {
+			// What was killed with the namespace is in no rusage.
+			r.report.Usage.CPUUser, r.report.Usage.CPUSys = max(u.CPUUser, r.report.Usage.CPUUser), max(u.CPUSys, r.report.Usage.CPUSys)
 			r.report.Usage.MemPeak = max(u.MemPeak, r.report.Usage.MemPeak)
 			r.report.Usage.PidsPeak, r.report.Usage.IORead, r.report.Usage.IOWrite = u.PidsPeak, u.IORead, u.IOWrite
 		}

@@ -81,6 +81,19 @@ func (v *Invocation) openPaths(list []plan.Param, values []params.Value) (*paths
 	return ps, nil
 }
 
+// hold keeps a descriptor until close, out of the way: the child inherits it,
+// and where the policy allows few descriptors it would have none left for its
+// own steps. Where there is no room above, it stays where it is.
+func (ps *paths) hold(fd int) int {
+	const above = 512 // under the usual hard limit of 1024, with room for maxPaths
+	if high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, above); err == nil {
+		unix.Close(fd)
+		fd = high
+	}
+	ps.fds = append(ps.fds, fd)
+	return fd
+}
+
 // close lets go of the files.
 func (ps *paths) close() {
 	if ps == nil {
@@ -138,7 +151,7 @@ func (ps *paths) open(forbidden []forbiddenDir, p *plan.Param, value string) (st
 	if err != nil {
 		return "", err
 	}
-	ps.fds = append(ps.fds, fd)
+	fd = ps.hold(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return "", failed(err)
@@ -191,7 +204,7 @@ func (ps *paths) create(forbidden []forbiddenDir, value string, refuse func(stri
 	if err != nil {
 		return -1, failed(err)
 	}
-	ps.fds = append(ps.fds, at)
+	at = ps.hold(at)
 	var parent, st unix.Stat_t
 	if err := unix.Fstat(at, &parent); err != nil {
 		return -1, failed(err)

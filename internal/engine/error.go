@@ -37,7 +37,10 @@ type Error struct {
 // Error returns position, message and cause.
 func (e *Error) Error() string {
 	s := e.Msg
-	if e.Err != nil {
+	switch {
+	case e.Err != nil && s == "":
+		s = e.Err.Error()
+	case e.Err != nil:
 		s += ": " + e.Err.Error()
 	}
 	if e.Pos != (policy.Pos{}) {

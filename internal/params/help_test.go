@@ -42,7 +42,7 @@ Dump one database
 func TestHelpIsPlain(t *testing.T) {
 	p := plan.Param{Name: "e", Type: plan.ParamEnum, Values: []string{"a\x1b[2J", "b, c", ""}, Default: "\x9b1m", HasDefault: true}
 	got := Help(&plan.Plan{Command: "x", Params: []plan.Param{p}})
-	if strings.ContainsAny(got, "\x1b\x9b") || !strings.Contains(got, `"b, c"`) {
+	if strings.Contains(got, "\x1b") || strings.Contains(got, "\x9b") || !strings.Contains(got, `"b, c"`) {
 		t.Errorf("got %q", got)
 	}
 }

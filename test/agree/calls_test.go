@@ -58,10 +58,14 @@ var neverRun = map[string]string{
 	"pause":        "it waits for ever",
 	"sync":         "it writes back what the whole host has not written yet",
 	"rt_sigreturn": "there is no signal frame to return to",
-	"uretprobe":    "SIGILL outside of the kernel's own trampoline",
-	"uprobe":       "SIGILL outside of the kernel's own trampoline",
 	"syslog":       "whether it may be called at all is for kernel.dmesg_restrict and capabilities",
 }
+
+// unfiltered are calls that amd64 kernels let pass any filter, because user
+// probes would end programs otherwise (seccomp_uprobe_exception in
+// kernel/seccomp.c, since 6.14). They do nothing but end the caller by SIGILL, or
+// return ENXIO, where they do not come from the kernel's own trampoline.
+var unfiltered = map[string]bool{"uretprobe": true, "uprobe": true}
 
 // vectors are the arguments for calls that none would harm, or whose arguments
 // the built-in rules look at. Missing arguments are none.

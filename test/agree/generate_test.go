@@ -31,10 +31,10 @@ type generator struct {
 	ordered map[string]bool
 }
 
-// generate makes policy number i. Equal seeds, numbers and trees make equal
-// policies.
-func generate(seed uint64, i int, tree *tree) generated {
-	g := &generator{Rand: rand.New(rand.NewPCG(seed, uint64(i))), tree: tree, base: i%3 != 2, ordered: map[string]bool{"ioctl": true}}
+// generate makes policy number i. Equal seeds, numbers, attempts and trees make
+// equal policies.
+func generate(seed uint64, i, attempt int, tree *tree) generated {
+	g := &generator{Rand: rand.New(rand.NewPCG(seed, uint64(i)+uint64(attempt)<<32)), tree: tree, base: i%3 != 2, ordered: map[string]bool{"ioctl": true}}
 	if !g.base {
 		g.line("extends: []")
 	}

@@ -84,7 +84,7 @@ func (s *suite) bare(t *testing.T, a act) bareResult {
 	if found := judgeTree(s.rw); len(found) > 0 {
 		r.verdict = through
 	}
-	for _, pid := range s.running() {
+	for _, pid := range s.running(s.self) {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
 	return r

@@ -29,6 +29,9 @@ type fixture struct {
 
 	// said counts what the host's sockets and the FIFO received.
 	said atomic.Int64
+	// tool holds the suite's own copies of sbx and sbxd: a process is theirs
+	// by the identity of its executable.
+	tool []string
 	// victim is a process of the ordinary user that nothing inside may signal.
 	victim *exec.Cmd
 	// sealed is the manifest of ro and out as they must stay.

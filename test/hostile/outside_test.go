@@ -36,7 +36,7 @@ func TestFromOutside(t *testing.T) {
 	each(t, func(t *testing.T, s *suite) {
 		cmd, _, _ := s.start(t, "hold", dirtyOptions(t, s))
 		defer func() { cmd.Process.Kill(); cmd.Wait(); s.none(t, "after"); s.sweep(t) }()
-		pids := s.running()
+		pids := s.running(s.self)
 		if len(pids) != 1 {
 			t.Fatalf("%d processes run the program, want 1", len(pids))
 		}

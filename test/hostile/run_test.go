@@ -51,7 +51,19 @@ type suite struct {
 
 func newSuite(t *testing.T, sbx string, c caller) *suite {
 	t.Helper()
-	s := &suite{fixture: newFixture(t), caller: c, sbx: sbx}
+	s := &suite{fixture: newFixture(t), caller: c}
+	for _, name := range []string{"sbx", "sbxd"} {
+		text, err := os.ReadFile(filepath.Join(filepath.Dir(sbx), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied := filepath.Join(s.bin, name)
+		if err := os.WriteFile(copied, text, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		s.tool = append(s.tool, copied)
+	}
+	s.sbx = s.tool[0]
 	text, err := os.ReadFile("testdata/honest.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,11 +75,12 @@ func (f *fixture) escaped(t *testing.T) []string {
 	return found
 }
 
-// alive lists the processes that run the fixture's program, the victim
-// excepted, after waiting for them to go.
+// alive lists the processes that run the fixture's program or its copy of
+// sbx, the victim excepted, after waiting for them to go. A child of sbx that
+// was cloned and never executed anything counts as sbx.
 func (f *fixture) alive(wait time.Duration) []int {
 	for end := time.Now().Add(wait); ; time.Sleep(5 * time.Millisecond) {
-		if pids := f.running(); len(pids) == 0 || time.Now().After(end) {
+		if pids := f.running(append([]string{f.self}, f.tool...)...); len(pids) == 0 || time.Now().After(end) {
 			return pids
 		}
 	}
@@ -86,15 +88,20 @@ func (f *fixture) alive(wait time.Duration) []int {
 
 // running finds processes by the identity of their executable: names and
 // command lines can be changed, this cannot.
-func (f *fixture) running() []int {
-	var want, have unix.Stat_t
-	if unix.Stat(f.self, &want) != nil {
-		return nil
+func (f *fixture) running(programs ...string) []int {
+	var wanted []unix.Stat_t
+	for _, path := range programs {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) == nil {
+			wanted = append(wanted, st)
+		}
 	}
+	var have unix.Stat_t
 	var pids []int
 	links, _ := filepath.Glob("/proc/[0-9]*/exe")
 	for _, link := range links {
-		if unix.Stat(link, &have) != nil || have.Dev != want.Dev || have.Ino != want.Ino {
+		same := func(st unix.Stat_t) bool { return st.Dev == have.Dev && st.Ino == have.Ino }
+		if unix.Stat(link, &have) != nil || !slices.ContainsFunc(wanted, same) {
 			continue
 		}
 		var pid int

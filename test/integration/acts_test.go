@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -95,13 +94,6 @@ func actCatch([]string) int {
 		if sig == unix.SIGTERM {
 			return 3
 		}
-	}
-	return 0
-}
-
-// actSpin uses one processor for a time.
-func actSpin(args []string) int {
-	for end := time.Now().Add(duration(args[0])); time.Now().Before(end); {
 	}
 	return 0
 }
@@ -226,107 +218,6 @@ func actTTY([]string) int {
 	return 0
 }
 
-// The call that acts make to be refused: no policy of these tests allows
-// syslog(2), and it does nothing with these arguments.
-const (
-	forbidden     = "syslog"
-	forbiddenArg0 = 0x7a7a
-	forbiddenArg1 = 0x1234567890
-	forbiddenArg2 = 0x55
-)
-
-func forbid() int {
-	_, _, err := unix.RawSyscall(unix.SYS_SYSLOG, forbiddenArg0, forbiddenArg1, forbiddenArg2)
-	return complain("syslog came back: %v", err)
-}
-
-func actForbid([]string) int { return forbid() }
-
-// actForbidChild has a child do it and ends well itself.
-func actForbidChild([]string) int {
-	cmd := again("forbid")
-	cmd.Run()
-	return 0
-}
-
-// actForbidThread does it in a thread with a name while the main one waits.
-func actForbidThread([]string) int {
-	go func() {
-		runtime.LockOSThread()
-		forbid()
-	}()
-	time.Sleep(5 * time.Second)
-	return 0
-}
-
-func actForbidPath([]string) int {
-	return complain("chroot came back: %v", unix.Chroot("/some/where"))
-}
-
-// actX32 enters by the x32 ABI: bit 30 of the number.
-func actX32([]string) int {
-	_, _, err := unix.RawSyscall(0x40000000|unix.SYS_GETPID, 0, 0, 0)
-	return complain("x32 getpid came back: %v", err)
-}
-
-// touch makes n MiB of memory real.
-func touch(n int) []byte {
-	b := make([]byte, n<<20)
-	for i := 0; i < len(b); i += 4096 {
-		b[i] = 1
-	}
-	return b
-}
-
-// actEat takes MiB of memory and holds it for a time.
-func actEat(args []string) int {
-	b := touch(number(args[0]))
-	time.Sleep(duration(args[1]))
-	runtime.KeepAlive(b)
-	fmt.Println("ate")
-	return 0
-}
-
-// actEatMany has a number of children eat at once.
-func actEatMany(args []string) int {
-	var cmds []*exec.Cmd
-	for range number(args[0]) {
-		cmd := again("eat", args[1], args[2])
-		if err := cmd.Start(); err != nil {
-			return complain("%v", err)
-		}
-		cmds = append(cmds, cmd)
-	}
-	for _, cmd := range cmds {
-		if err := cmd.Wait(); err != nil {
-			return complain("%v", err)
-		}
-	}
-	return 0
-}
-
-// actBomb makes children that do the same, for ever.
-func actBomb([]string) int {
-	for {
-		if cmd := again("bomb"); cmd.Start() == nil {
-			go cmd.Wait()
-		}
-	}
-}
-
-// actChildren starts children until it cannot, and says how many there were.
-func actChildren(args []string) int {
-	limit := number(args[0])
-	for n := range limit {
-		if err := again("sleep", "1m").Start(); err != nil {
-			fmt.Printf("%d children: %v\n", n, err)
-			return 7
-		}
-	}
-	fmt.Printf("%d children\n", limit)
-	return 0
-}
-
 func actWrite(args []string) int {
 	if err := os.WriteFile(args[0], []byte(args[1]), 0o666); err != nil {
 		fmt.Println(err)
@@ -343,63 +234,4 @@ func actCat(args []string) int {
 	}
 	os.Stdout.Write(text)
 	return 0
-}
-
-// actWrap changes what its successor inherits and becomes it:
-// ignore=SIG, block=SIG, umask=OCTAL, open=FD, close=FD, gone (a removed
-// working directory), argv0= (an empty argument vector); "--" and the command.
-func actWrap(args []string) int {
-	runtime.LockOSThread()
-	empty := false
-	for len(args) > 0 && args[0] != "--" {
-		what, value, _ := strings.Cut(args[0], "=")
-		var err error
-		switch what {
-		case "ignore":
-			signal.Ignore(unix.SignalNum("SIG" + value))
-		case "block":
-			var set unix.Sigset_t
-			sig := int(unix.SignalNum("SIG" + value))
-			set.Val[(sig-1)/64] |= 1 << ((sig - 1) % 64)
-			err = unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil)
-		case "umask":
-			var mask uint64
-			mask, err = strconv.ParseUint(value, 8, 9)
-			unix.Umask(int(mask))
-		case "open":
-			var lim unix.Rlimit
-			if err = unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err == nil {
-				lim.Cur = lim.Max
-				err = unix.Setrlimit(unix.RLIMIT_NOFILE, &lim)
-			}
-			if err == nil {
-				var fd int
-				if fd, err = unix.Open("/", unix.O_RDONLY, 0); err == nil {
-					err = unix.Dup3(fd, number(value), 0)
-				}
-			}
-		case "close":
-			err = unix.Close(number(value))
-		case "gone":
-			var dir string
-			if dir, err = os.MkdirTemp("", "gone-"); err == nil {
-				if err = os.Chdir(dir); err == nil {
-					err = os.Remove(dir)
-				}
-			}
-		case "empty":
-			empty = true
-		default:
-			return complain("wrap: what is %q", args[0])
-		}
-		if err != nil {
-			return complain("wrap %s: %v", args[0], err)
-		}
-		args = args[1:]
-	}
-	argv := args[1:]
-	if empty {
-		argv = argv[:0]
-	}
-	return complain("execute %q: %v", args[1], unix.Exec(args[1], argv, os.Environ()))
 }

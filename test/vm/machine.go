@@ -72,7 +72,7 @@ func (m machine) start(ctx context.Context, to sinks, extra ...string) (*running
 		closeAll(ours)
 		return nil, fmt.Errorf("start QEMU: %w", err)
 	}
-	r.drain(&r.console, ours[fdConsole-fdConsole])
+	r.drain(&r.console, ours[0])
 	r.qmp = ours[fdQMP-fdConsole]
 	for i, name := range ports {
 		our := ours[fdPorts-fdConsole+i]

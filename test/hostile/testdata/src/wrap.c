@@ -193,7 +193,7 @@ static void late(const char *ro)
 	if (mount("late", p, "tmpfs", 0, "mode=777"))
 		_exit(1);
 	put(p, "appeared", 0666);
-	sleep_ms(5000);
+	sleep_ms(3000);
 	umount2(p, MNT_DETACH);
 	_exit(0);
 }

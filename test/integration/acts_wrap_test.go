@@ -1,0 +1,70 @@
+package integration
+
+import (
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// actWrap changes what its successor inherits and becomes it:
+// ignore=SIG, block=SIG, umask=OCTAL, open=FD, close=FD, gone (a removed
+// working directory), argv0= (an empty argument vector); "--" and the command.
+func actWrap(args []string) int {
+	runtime.LockOSThread()
+	empty := false
+	for len(args) > 0 && args[0] != "--" {
+		what, value, _ := strings.Cut(args[0], "=")
+		var err error
+		switch what {
+		case "ignore":
+			signal.Ignore(unix.SignalNum("SIG" + value))
+		case "block":
+			var set unix.Sigset_t
+			sig := int(unix.SignalNum("SIG" + value))
+			set.Val[(sig-1)/64] |= 1 << ((sig - 1) % 64)
+			err = unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil)
+		case "umask":
+			var mask uint64
+			mask, err = strconv.ParseUint(value, 8, 9)
+			unix.Umask(int(mask))
+		case "open":
+			var lim unix.Rlimit
+			if err = unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err == nil {
+				lim.Cur = lim.Max
+				err = unix.Setrlimit(unix.RLIMIT_NOFILE, &lim)
+			}
+			if err == nil {
+				var fd int
+				if fd, err = unix.Open("/", unix.O_RDONLY, 0); err == nil {
+					err = unix.Dup3(fd, number(value), 0)
+				}
+			}
+		case "close":
+			err = unix.Close(number(value))
+		case "gone":
+			var dir string
+			if dir, err = os.MkdirTemp("", "gone-"); err == nil {
+				if err = os.Chdir(dir); err == nil {
+					err = os.Remove(dir)
+				}
+			}
+		case "empty":
+			empty = true
+		default:
+			return complain("wrap: what is %q", args[0])
+		}
+		if err != nil {
+			return complain("wrap %s: %v", args[0], err)
+		}
+		args = args[1:]
+	}
+	argv := args[1:]
+	if empty {
+		argv = argv[:0]
+	}
+	return complain("execute %q: %v", args[1], unix.Exec(args[1], argv, os.Environ()))
+}

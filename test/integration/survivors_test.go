@@ -1,0 +1,61 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// survivors are the processes that run sbx, sbxd or the workload of this test
+// binary, by the identity of their executable: names can be changed, this
+// cannot. Zombies have none.
+func survivors() []int {
+	var own []unix.Stat_t
+	for _, name := range []string{"act", "sbx", "sbxd"} {
+		var st unix.Stat_t
+		if unix.Stat(bin+"/"+name, &st) == nil {
+			own = append(own, st)
+		}
+	}
+	var pids []int
+	links, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, link := range links {
+		var st unix.Stat_t
+		if unix.Stat(link, &st) != nil {
+			continue
+		}
+		for _, o := range own {
+			if o.Dev == st.Dev && o.Ino == st.Ino {
+				pid, _ := strconv.Atoi(strings.Split(link, "/")[2])
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// nothingLeft fails the test when something of a run is still there after
+// the time.
+func nothingLeft(t testing.TB, within time.Duration) {
+	t.Helper()
+	for end := time.Now().Add(slow(within)); ; time.Sleep(2 * time.Millisecond) {
+		pids := survivors()
+		if len(pids) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			for _, pid := range pids {
+				line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+				t.Errorf("process %d is left after %v: %q", pid, slow(within), line)
+				unix.Kill(pid, unix.SIGKILL)
+			}
+			return
+		}
+	}
+}
