@@ -51,6 +51,43 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+func TestRowOfAddedTime(t *testing.T) {
+	r := row{what: "a", against: "b", bar: 30, added: true}
+	all := results{"a": {800 * batch, 700 * batch}, "b": {775 * batch, 710 * batch, 1}}
+	if d := cmp.Diff([]float64{25, -10}, r.values(all)); d != "" {
+		t.Errorf("(-want +got) %s", d)
+	}
+	for median, want := range map[float64]string{-3: "pass", 30: "pass", 30.5: missed} {
+		if got := verdict(median, r); got != want {
+			t.Errorf("verdict(%v) = %q, want %q", median, got, want)
+		}
+	}
+	if got := r.text(r.stretch, true) + " " + r.text(r.bar, true) + " " + r.text(0, false); got != "- +30 +0" {
+		t.Errorf("texts are %q", got)
+	}
+}
+
+// TestFilters takes every time of filters a few times.
+func TestFilters(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := makeFilters(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := measureFilters(f, options{rounds: 1, seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range filterNames {
+		if got := len(all[name]); got != filterRounds {
+			t.Errorf("%s: %d times, want %d", name, got, filterRounds)
+		}
+	}
+}
+
 // script writes an executable that stands for a command.
 func script(t *testing.T, text string) string {
 	t.Helper()

@@ -13,6 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 )
@@ -95,6 +96,11 @@ func bench(o options, stdout io.Writer) (status int, err error) {
 	results, err := measure(kit.commands, o)
 	if err != nil {
 		return 3, err
+	}
+	if kit.filters != nil {
+		times, err := measureFilters(kit.filters, o)
+		kit.filterProblem = err
+		maps.Copy(results, times)
 	}
 	return report(stdout, kit, results, o)
 }

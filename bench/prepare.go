@@ -46,6 +46,9 @@ type kit struct {
 	// notes are remarks of the tools that made the kit.
 	notes []string
 	dir   string
+	// filters are nil when filterProblem says why they cannot be made.
+	filters       *filters
+	filterProblem error
 }
 
 // The names of what is measured.
@@ -113,6 +116,7 @@ func prepare(dir string, o options) (*kit, error) {
 	k.sbx = func(program string) *command {
 		return &command{name: nameExec, argv: []string{sbx, "exec", "--direct", "--policy", policy, "--", program}, env: env}
 	}
+	k.filters, k.filterProblem = makeFilters(truth)
 	k.commands = []*command{
 		{name: nameNone, argv: []string{truth}, env: env},
 		k.bwrap(truth),

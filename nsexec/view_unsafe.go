@@ -316,11 +316,6 @@ func (p *program) attach(c Config, s *plan.Step, rel string, tree int) {
 		p.add(opNeed).arg(0, tree).tolerate(mayMissing).skip = 1
 	}
 	p.add(unix.SYS_MOVE_MOUNT, 0, p.mem.str(""), atCwd, p.mem.str(rel), unix.MOVE_MOUNT_F_EMPTY_PATH).arg(0, tree)
-	if s.Ino != 0 {
-		// A caller may name hundreds: the workload's own limit, which is set
-		// before its last steps open files, must not be used up by them.
-		p.add(unix.SYS_CLOSE).arg(0, tree)
-	}
 }
 
 // below tells whether path lies in a tree that the view shows, where it

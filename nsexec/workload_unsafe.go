@@ -2,7 +2,6 @@ package nsexec
 
 import (
 	"errors"
-	"strconv"
 	"syscall"
 	"unsafe"
 
