@@ -1,7 +1,7 @@
 // Command bench measures what sbx promises about its own speed, side by side
 // with what it is compared to: a one-shot sandbox against bubblewrap doing equal
-// work, and `sbx version` against an empty Go program. README.md says how and
-// why.
+// work, `sbx version` against an empty Go program, the filter against none and
+// against libseccomp's. README.md says how and why.
 //
 //	go run ./bench              print the table
 //	go run ./bench -enforce     exit 1 when a bar is missed or was not measured

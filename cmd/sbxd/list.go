@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"text/tabwriter"
 
@@ -10,7 +9,6 @@ import (
 
 	"github.com/sbx-project/sbx/internal/loader"
 	"github.com/sbx-project/sbx/internal/state"
-	"github.com/sbx-project/sbx/policy"
 )
 
 // listed is one line of `sbx list`.
@@ -99,5 +97,3 @@ func list(places []loader.Place) ([]listed, error) {
 	}
 	return rows, nil
 }
-
-func isNotBuilt(err error) bool { return errors.Is(err, policy.ErrNotBuilt) }

@@ -10,7 +10,6 @@ import (
 	"github.com/sbx-project/sbx/internal/engine"
 	"github.com/sbx-project/sbx/internal/loader"
 	"github.com/sbx-project/sbx/internal/plan"
-	"github.com/sbx-project/sbx/internal/yamlnode"
 )
 
 // planCommand answers sbx's question for a plan on standard output.
@@ -39,20 +38,7 @@ func load(exec bool, registry, policyName string, words []string) (*plan.Plan, [
 		p, encoded, err := loader.Exec(policyName, words)
 		return p, encoded, 1, err
 	}
-	p, encoded, used, err := loader.Run(registry, words)
-	if err != nil {
-		// A registered command whose text is refused was found: 126.
-		var text *yamlnode.Error
-		var eng *engine.Error
-		if errors.As(err, &text) && !errors.As(err, &eng) {
-			if status, _ := statusOf(err); status == 125 {
-				if !isNotBuilt(err) {
-					return nil, nil, 0, &statusError{126, err, ""}
-				}
-			}
-		}
-	}
-	return p, encoded, used, err
+	return loader.Run(registry, words)
 }
 
 // runCommand stands for `run` and `exec` in the help, and carries out their

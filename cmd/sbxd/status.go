@@ -5,6 +5,7 @@ import (
 	"io/fs"
 
 	"github.com/sbx-project/sbx/internal/engine"
+	"github.com/sbx-project/sbx/internal/loader"
 	"github.com/sbx-project/sbx/internal/safefs"
 	"github.com/sbx-project/sbx/internal/yamlnode"
 	"github.com/sbx-project/sbx/policy"
@@ -32,6 +33,7 @@ func (e *statusError) Unwrap() error { return e.err }
 func statusOf(err error) (status int, hints []string) {
 	var (
 		own   *statusError
+		bad   *loader.RejectedError
 		eng   *engine.Error
 		owner *safefs.OwnerError
 		kind  *safefs.KindError
@@ -54,6 +56,11 @@ func statusOf(err error) (status int, hints []string) {
 		return eng.Status, hints
 	case errors.Is(err, policy.ErrNotBuilt):
 		return 125, hints
+	case errors.As(err, &bad):
+		if errors.As(err, &owner) {
+			hints = append(hints, owner.Hint())
+		}
+		return 126, hints
 	case errors.As(err, &owner):
 		return 126, append(hints, owner.Hint())
 	case errors.As(err, &kind), errors.Is(err, registry.ErrTree), errors.Is(err, fs.ErrPermission):

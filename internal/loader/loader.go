@@ -35,6 +35,15 @@ type Place struct {
 	Key string
 }
 
+// RejectedError says that a bundle was found and is not accepted: exit
+// status 126, unless what it asks for is not built yet.
+type RejectedError struct{ Err error }
+
+func (e *RejectedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *RejectedError) Unwrap() error { return e.Err }
+
 // Open opens the registries that apply (ctl.Registries) and the built-in one
 // after them. A directory of the default list that does not exist is left
 // out; one that was named must exist.
@@ -79,7 +88,7 @@ func Find(places []Place, words []string) (b registry.Bundle, in Place, used int
 		}
 		b, err = p.Load(name)
 		if err != nil {
-			return b, p, 0, err
+			return b, p, 0, &RejectedError{err}
 		}
 		return b, p, len(words) - len(rest), nil
 	}
