@@ -21,8 +21,9 @@ type world struct {
 	slots      []uintptr
 	rec        Record
 	listener   uintptr // slot
-	// copied: PID 2 has a copy of this memory.
-	copied bool
+	// shared is the address of a page that PID 2 shares with init even
+	// where it has a copy of all other memory.
+	shared uintptr
 	// secret is the region with the path, argv and envp of the one
 	// permitted execveat; init forgets it.
 	secret [3][2]uintptr
@@ -32,6 +33,16 @@ type world struct {
 	wait   unix.Timespec
 	status uintptr
 }
+
+// sharedWords is what the page holds.
+type sharedWords struct {
+	degraded    uint64
+	step, errno uint32 // of PID 2's failure
+}
+
+//go:nosplit
+//go:norace
+func (w *world) words() *sharedWords { return (*sharedWords)(pointer(w.shared)) }
 
 // seccompNotif is struct seccomp_notif of linux/seccomp.h.
 type seccompNotif struct {
@@ -56,6 +67,10 @@ const (
 
 // unset is the value of a slot that nothing was saved in.
 const unset = ^uintptr(0)
+
+// perRound is how many signals and ended processes init takes before it looks
+// at the supervisor and the listener again.
+const perRound = 64
 
 // graceLook is how long init gives the supervisor to look at the stopped
 // processes of a violation. Killing does not depend on it: the supervisor
@@ -85,11 +100,13 @@ func tolerated(f fault, e syscall.Errno) bool {
 	case mayMissing:
 		return e == unix.ENOENT || e == unix.ENOTDIR
 	case mayNotPermitted:
-		return e == unix.EPERM
+		return e == unix.EPERM || e == unix.EACCES || e == unix.ENOENT
+	case mayBadFile:
+		return e == unix.EBADFD || e == unix.EINVAL
 	case mayExist:
 		return e == unix.EEXIST
 	case mayLack:
-		return e == unix.ENOSYS || e == unix.EINVAL || e == unix.EOPNOTSUPP || e == unix.ENOENT || e == unix.ENOSPC || e == unix.EBUSY
+		return e == unix.ENOSYS || e == unix.EINVAL || e == unix.EOPNOTSUPP || e == unix.ENOENT || e == unix.ENOSPC
 	}
 	return false
 }
@@ -128,11 +145,6 @@ func carryOut(w *world, ops []op) (step uint32, errno syscall.Errno) {
 			if a[0] != unset {
 				e = unix.EEXIST
 			}
-		case opNote:
-			if w.copied && w.rec.Degraded != 0 {
-				w.rec.Kind = Note
-				say(w)
-			}
 		case opSame:
 			if a[0] == unset {
 				e = unix.ENOENT
@@ -163,7 +175,7 @@ func carryOut(w *world, ops []op) (step uint32, errno syscall.Errno) {
 				return uint32(o.step), e
 			}
 			if o.degrade != 0 {
-				w.rec.Degraded |= 1 << (o.degrade - 1)
+				w.words().degraded |= 1 << (o.degrade - 1)
 			}
 			i += int(o.skip)
 			continue
@@ -189,6 +201,7 @@ func sameFile(a, b *unix.Stat_t) bool {
 //go:nosplit
 //go:norace
 func say(w *world) {
+	w.rec.Degraded = w.words().degraded
 	syscall.RawSyscall6(unix.SYS_SENDTO, control, uintptr(unsafe.Pointer(&w.rec)), recordSize, unix.MSG_NOSIGNAL, 0, 0)
 }
 
@@ -210,6 +223,9 @@ func beginInit(w *world) {
 		fail(w, step, uint32(e))
 	}
 	pid := spawn(w)
+	if e := w.words().errno; e != 0 {
+		fail(w, w.words().step, e)
+	}
 	// The addresses that the filter lets pass must not be found here.
 	for i := range w.secret {
 		if w.secret[i][1] != 0 {
@@ -228,9 +244,10 @@ func beginInit(w *world) {
 //
 // Linux 6.1 refuses to share memory with a child that will be in another
 // time namespace (allowed for vfork since 6.3): there the child gets a copy.
-// So nothing may depend on the sharing but speed: a failure is reported by
-// the child itself, and the number that the listener will have is known
-// before (see workload).
+// So nothing may depend on the sharing but speed: what the child has to say
+// is in the shared page, since the filter may leave it no call to send it
+// with, and the number that the listener will have is known before (see
+// prepareServe).
 //
 //go:noinline
 //go:nosplit
@@ -238,7 +255,6 @@ func beginInit(w *world) {
 func spawn(w *world) uintptr {
 	pid, e := cloneRaw(unix.SYS_CLONE, unix.CLONE_VM|unix.CLONE_VFORK|unix.CLONE_FILES|uintptr(unix.SIGCHLD), 0)
 	if syscall.Errno(e) == unix.EINVAL {
-		w.copied = true
 		pid, e = cloneRaw(unix.SYS_CLONE, unix.CLONE_VFORK|unix.CLONE_FILES|uintptr(unix.SIGCHLD), 0)
 	}
 	if e != 0 {
@@ -249,7 +265,8 @@ func spawn(w *world) uintptr {
 	}
 	// Past this point we are PID 2.
 	step, errno := carryOut(w, w.work)
-	fail(w, step, uint32(errno))
+	w.words().step, w.words().errno = step, uint32(errno)
+	exit(statusFailed)
 	return 0
 }
 
@@ -278,15 +295,14 @@ func serve(w *world, workload uintptr) {
 		if w.fds[violations].Revents&unix.POLLIN != 0 {
 			takeViolation(w)
 		}
-		if w.fds[violations].Revents&unix.POLLNVAL != 0 {
-			w.rec.Degraded |= DegradedListener // there is none
-		}
 		if w.fds[violations].Revents != 0 {
 			// POLLHUP: the last task under the filter has gone, a moment
 			// before its SIGCHLD. Out of the poll set, or this would spin.
 			w.fds[violations].Fd = -1
 		}
-		for {
+		// Bounded, here and below: whoever sends faster than this reads must
+		// not keep it from the supervisor and the listener.
+		for range perRound {
 			n, _, _ := syscall.RawSyscall(unix.SYS_READ, uintptr(w.fds[signals].Fd), uintptr(unsafe.Pointer(&w.info)), unsafe.Sizeof(w.info))
 			if n != unsafe.Sizeof(w.info) {
 				break
@@ -298,13 +314,22 @@ func serve(w *world, workload uintptr) {
 			}
 		}
 		// The one place that reaps: a second one would lose PID 2's status.
-		for {
+		for range perRound {
 			w.status = 0
 			pid, _, e := syscall.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&w.status)), unix.WNOHANG, 0, 0, 0)
 			if e != 0 || pid == 0 {
 				break
 			}
 			if pid == workload {
+				// A call that was refused before this end is a violation.
+				if w.fds[violations].Fd >= 0 {
+					w.wait = unix.Timespec{}
+					w.fds[violations].Revents = 0
+					syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&w.fds[violations])), 1, uintptr(unsafe.Pointer(&w.wait)), 0, 0, 0)
+					if w.fds[violations].Revents&unix.POLLIN != 0 {
+						takeViolation(w)
+					}
+				}
 				w.rec.Kind, w.rec.Status = Exited, uint32(w.status)
 				say(w)
 				// The kernel kills and waits for whatever is left of the

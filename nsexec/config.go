@@ -38,6 +38,12 @@ type Config struct {
 	// Strict holds Degraded bits: these measures fail the launch where the
 	// kernel does not have them.
 	Strict uint64
+	// ResetSched gives the workload the default scheduling class and nice
+	// value: the caller's were better than that.
+	ResetSched bool
+	// Sysctls are written in the run's own IPC namespace: paths below
+	// /proc/sys and values. What is not allowed is left out.
+	Sysctls [][2]string
 	// MakeNodes: the caller may have the kernel's device nodes made in the
 	// run's own /dev, where each would else be a mount of its own. It is
 	// tried, and falls back to mounts.

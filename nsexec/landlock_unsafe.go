@@ -54,13 +54,29 @@ func (p *program) landlock(c Config) {
 		handled |= unix.LANDLOCK_ACCESS_FS_EXECUTE
 	}
 	rules := p.into(p.add(unix.SYS_LANDLOCK_CREATE_RULESET, put(&p.mem, handled), 8, 0))
-	p.allowPath(rules, "/", view, false)
+	// Writing only where the view is writable: a FIFO or a socket in a
+	// read-only tree can be written to as far as its mount is concerned.
+	p.allowPath(rules, "/", view&^write, false)
+	for i := range c.Plan.View {
+		s := &c.Plan.View[i]
+		path := s.Path
+		if s.Flags&plan.SourceCwd != 0 {
+			path = c.Cwd
+		}
+		if s.Kind == plan.Tmpfs || s.Kind == plan.Tree && s.Flags&plan.Writable != 0 {
+			rights := view
+			if s.Flags&plan.OverFile != 0 {
+				rights = file
+			}
+			p.allowPath(rules, path, rights, s.Flags&plan.Optional != 0)
+		}
+	}
 	for fd := 0; fd <= 2; fd++ {
 		if fd > 0 && c.Output[fd-1] > 0 {
 			continue // a pipe
 		}
 		if rights := descriptorRights(fd, file, write); rights != 0 {
-			p.add(unix.SYS_LANDLOCK_ADD_RULE, 0, unix.LANDLOCK_RULE_PATH_BENEATH, p.beneath(rights, fd), 0).arg(0, rules).tolerate(mayLack)
+			p.add(unix.SYS_LANDLOCK_ADD_RULE, 0, unix.LANDLOCK_RULE_PATH_BENEATH, p.beneath(rights, fd), 0).arg(0, rules).tolerate(mayBadFile)
 		}
 	}
 	for i := range c.Plan.View {

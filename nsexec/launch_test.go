@@ -105,17 +105,11 @@ func run(t *testing.T, p *plan.Plan, args ...string) (Record, *Child, unix.WaitS
 		t.Fatal(err)
 	}
 	var last Record
-	var noted uint64
 	for {
 		r, err := c.Next()
 		if err != nil {
 			break
 		}
-		if r.Kind == Note {
-			noted = r.Degraded
-			continue
-		}
-		r.Degraded |= noted
 		last = r
 		if r.Kind == NeedMaps {
 			if err := c.WriteMaps(1879048192 + 32*uint32(c.PID)); err != nil {

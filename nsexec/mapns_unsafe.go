@@ -21,7 +21,7 @@ func MapNamespace(owner, ownerGroup, hostID uint32) (int, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	syscall.ForkLock.Lock()
-	pid, errno := clonePause(args)
+	pid, errno := clonePause(args, uintptr(unix.Getpid()))
 	syscall.ForkLock.Unlock()
 	if errno != 0 {
 		return -1, &ErrClone{errno}
@@ -64,13 +64,21 @@ func MapNamespace(owner, ownerGroup, hostID uint32) (int, error) {
 //go:noinline
 //go:nosplit
 //go:norace
-func clonePause(args *unixCloneArgs) (uintptr, syscall.Errno) {
+func clonePause(args *unixCloneArgs, launcher uintptr) (uintptr, syscall.Errno) {
 	var old uint64
 	all := ^uint64(0)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
 	pid, errno := cloneRaw(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args))
 	if errno == 0 && pid == 0 {
+		// A launcher that died before the signal was set sends none; one
+		// that dies later must not live on in copies of its descriptors.
 		syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
+		if parent, _, _ := syscall.RawSyscall(unix.SYS_GETPPID, 0, 0, 0); parent != launcher {
+			exit(statusOrphan)
+		}
+		if _, _, e := syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, uintptr(^uint32(0)), 0); e != 0 {
+			exit(statusFailed)
+		}
 		for {
 			syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
 		}

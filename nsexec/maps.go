@@ -23,15 +23,13 @@ func (c *Child) WriteMaps(hostID uint32) error {
 
 // Proceed lets init go on after WriteMaps, or after nothing when it waits
 // for the descriptors fds (the user namespaces of mapped trees, in order).
+// unix.EPIPE: init has gone; its last record says why.
 func (c *Child) Proceed(fds ...int) error {
 	var oob []byte
 	if len(fds) > 0 {
 		oob = unix.UnixRights(fds...)
 	}
-	if err := unix.Sendmsg(c.control, []byte{1}, oob, nil, unix.MSG_NOSIGNAL); err != nil {
-		return errors.New("send to init: " + err.Error())
-	}
-	return nil
+	return unix.Sendmsg(c.control, []byte{1}, oob, nil, unix.MSG_NOSIGNAL)
 }
 
 func writeFile(path, s string) error {

@@ -5,8 +5,6 @@ import "unsafe"
 // Integers in the byte order of the host, as the kernel's structures hold
 // them. encoding/binary would bring reflect into every invocation.
 
-func native16(b []byte) uint16       { _ = b[1]; return *(*uint16)(unsafe.Pointer(&b[0])) }
-func native32(b []byte) uint32       { _ = b[3]; return *(*uint32)(unsafe.Pointer(&b[0])) }
 func putNative32(b []byte, v uint32) { _ = b[3]; *(*uint32)(unsafe.Pointer(&b[0])) = v }
 
 // recordAt reads a record where init wrote it: the same memory layout, since

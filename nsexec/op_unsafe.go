@@ -32,9 +32,10 @@ type fault uint8
 const (
 	never           fault = iota // every failure ends the launch
 	mayMissing                   // ENOENT, ENOTDIR: an optional source
-	mayNotPermitted              // EPERM: a right that another way does without
+	mayNotPermitted              // EPERM, EACCES, ENOENT: a right that another way does without
+	mayBadFile                   // EBADFD, EINVAL: a descriptor that Landlock does not judge
 	mayExist                     // EEXIST: a directory that is there already
-	mayLack                      // ENOSYS, EINVAL, EOPNOTSUPP, ENOENT, ENOSPC, EBUSY: the kernel has no such thing
+	mayLack                      // ENOSYS, EINVAL, EOPNOTSUPP, ENOENT, ENOSPC: the kernel has no such thing
 )
 
 // The special operations have numbers that no kernel uses.
@@ -47,7 +48,6 @@ const (
 	opSame                         // fails with EBADF when a[0] was set and is not a[1], with ENOENT when it was not set
 	opZero                         // clear a[1] bytes at a[0]
 	opDropBounding                 // empty the capability bounding set
-	opNote                         // report Degraded, where PID 2 does not share memory with init
 	opSpawn                        // clone PID 2, which goes on with the workload's list
 )
 

@@ -108,6 +108,10 @@ func assemble(c Config, childEnd int) (*program, error) {
 			}
 		}
 	}
+	if err := p.sharePage(); err != nil {
+		p.forgetSecrets()
+		return nil, err
+	}
 	p.world.slots = make([]uintptr, p.slots)
 	for i := range p.world.slots {
 		p.world.slots[i] = unset
@@ -152,6 +156,16 @@ func (p *program) isolate(c Config, childEnd int) {
 		back := "-" + decimal(uint64(c.TimeOffset)) + " 0\n"
 		p.write(atCwd, "/proc/self/timens_offsets", "monotonic "+back+"boottime "+back)
 	}
+	for _, kv := range c.Sysctls {
+		p.begin("write", "", "/proc/sys/"+kv[0])
+		o := p.write(atCwd, "/proc/sys/"+kv[0], kv[1]).tolerate(mayNotPermitted)
+		o.skip = 2
+	}
+	// The memory killer must not spare the run because it spares the caller:
+	// -1000 is inherited. Raising is always allowed, lowering is not.
+	p.begin("set", "", "the memory killer's score")
+	p.write(atCwd, "/proc/self/oom_score_adj", "0").tolerate(mayNotPermitted).skip = 2
+	(*p.list)[len(*p.list)-2].tolerate(mayNotPermitted)
 	// Not dumpable: nothing inside may look into a copy of the supervisor's
 	// memory. Only now, because /proc/self belongs to root from here on.
 	p.begin("make", "", "init undumpable")
@@ -286,7 +300,7 @@ func ids(inside, outside uint32) string {
 }
 
 // forgetSecrets unmaps the supervisor's copy of the addresses that the
-// filter lets pass.
+// filter lets pass, and of the shared page.
 func (p *program) forgetSecrets() {
 	for i := range p.world.secret {
 		if s := &p.world.secret[i]; s[1] != 0 {
@@ -294,11 +308,25 @@ func (p *program) forgetSecrets() {
 			s[1] = 0
 		}
 	}
+	if p.world.shared != 0 {
+		unix.RawSyscall(unix.SYS_MUNMAP, p.world.shared, unsafe.Sizeof(sharedWords{}), 0)
+		p.world.shared = 0
+	}
 	runtime.KeepAlive(p)
 }
 
-// mountAttr is struct mount_attr of mount_setattr(2). The blanks are attr_clr
-// and propagation.
-type mountAttr struct{ set, _, _, usernsFD uint64 }
+// sharePage maps the page that both children write to.
+func (p *program) sharePage() error {
+	at, _, e := unix.RawSyscall6(unix.SYS_MMAP, 0, unsafe.Sizeof(sharedWords{}), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS, ^uintptr(0), 0)
+	if e != 0 {
+		return errors.New("mmap: " + e.Error())
+	}
+	p.world.shared = at
+	return nil
+}
+
+// mountAttr is struct mount_attr of mount_setattr(2). The blank is
+// propagation.
+type mountAttr struct{ set, clear, _, usernsFD uint64 }
 
 func (p *program) attr(set uint64) uintptr { return put(&p.mem, mountAttr{set: set}) }

@@ -3,9 +3,9 @@ package nsexec
 // Kind of a Record.
 type Kind uint32
 
-// The records that init sends to the supervisor: NeedMaps at most once, Note
-// at most once, then one of the others, which is the last word of init. A run
-// whose init dies without one was killed.
+// The records that init sends to the supervisor: NeedMaps at most once, then
+// one of the others, which is the last word of init. A run whose init dies
+// without one was killed.
 const (
 	// Failed: a step of the launch; Step and Errno are set. Nothing of the
 	// workload has run.
@@ -18,8 +18,6 @@ const (
 	// process of the run has been sent SIGSTOP; init waits a moment for the
 	// supervisor to look at them, then ends the namespace.
 	Violation
-	// Note: PID 2 has something to add to Degraded of the last word.
-	Note
 )
 
 // Record is one message of init. It has a fixed size, so that the child that
@@ -52,7 +50,7 @@ const (
 	DegradedTime     = 1 << iota // no time namespace
 	DegradedKeyring              // no session keyring of its own
 	DegradedMDWE                 // no PR_SET_MDWE
-	DegradedListener             // no seccomp listener: violations kill without a name
+	_                            // was: no seccomp listener; a launch without one fails
 	DegradedUserMax              // max_user_namespaces could not be set to 0
 	DegradedLandlock             // no Landlock
 )
@@ -62,5 +60,5 @@ func decodeRecord(b []byte) (r Record, ok bool) {
 		return r, false
 	}
 	r = *recordAt(b)
-	return r, r.Kind >= Failed && r.Kind <= Note
+	return r, r.Kind >= Failed && r.Kind <= Violation
 }

@@ -14,6 +14,11 @@ import (
 // everywhere would do: every source has been opened before it is covered.
 const staging = "/tmp"
 
+// maxTerminals bounds the run's pseudo-terminals, each of which holds kernel
+// memory: no program of one run has needed ten; a terminal multiplexer would
+// at a quarter.
+const maxTerminals = "64"
+
 // view lays out the file tree: first every source is opened, in the host's
 // tree as it is; then the new root is put together; then it becomes the root
 // and the host's tree is let go. It returns the slot of the program's
@@ -131,7 +136,7 @@ func (p *program) openTree(s *plan.Step, ns int) int {
 	if s.Kind == plan.Tree {
 		set |= unix.MOUNT_ATTR_NODEV
 	}
-	if s.Kind == plan.Tree && s.Flags&plan.Writable == 0 {
+	if s.Kind == plan.Tree && (s.Flags&plan.Writable == 0 || ns != noSlot) {
 		set |= unix.MOUNT_ATTR_RDONLY
 	}
 	if s.Flags&plan.Executable == 0 {
@@ -147,9 +152,15 @@ func (p *program) openTree(s *plan.Step, ns int) int {
 	empty := p.mem.str("")
 	p.add(unix.SYS_MOUNT_SETATTR, 0, empty, emptyPath|flags&unix.AT_RECURSIVE, p.attr(set), unsafe.Sizeof(mountAttr{})).arg(0, fd)
 	if ns != noSlot {
-		// Mounts below the tree keep their owners: they may be of a kind
-		// that cannot be mapped, and what is not mapped is not writable.
-		a := p.attr(unix.MOUNT_ATTR_IDMAP)
+		// Mounts below the tree keep their owners, since they may be of a
+		// kind that cannot be mapped, and stay read-only, or what is made
+		// there would belong to the run's own id. Only the tree itself is
+		// mapped and, where the policy says so, writable.
+		attr := mountAttr{set: unix.MOUNT_ATTR_IDMAP}
+		if s.Flags&plan.Writable != 0 {
+			attr.clear = unix.MOUNT_ATTR_RDONLY
+		}
+		a := put(&p.mem, attr)
 		p.add(opStore32, a+unsafe.Offsetof(mountAttr{}.usernsFD), 0).arg(1, ns)
 		p.add(unix.SYS_MOUNT_SETATTR, 0, empty, emptyPath, a, unsafe.Sizeof(mountAttr{})).arg(0, fd)
 	}
@@ -255,7 +266,7 @@ func (p *program) make(c Config, s *plan.Step, tree int) {
 		}
 		p.mount(s, rel, "proc", data, unix.MS_NODEV|unix.MS_RDONLY)
 	case plan.Devpts:
-		p.mount(s, rel, "devpts", "newinstance,ptmxmode=0666,mode=0620", 0)
+		p.mount(s, rel, "devpts", "newinstance,ptmxmode=0666,mode=0620,max="+maxTerminals, 0)
 	case plan.Device:
 		if p.makesNode(c, s.Source) {
 			p.node(s, rel)

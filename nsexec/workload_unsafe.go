@@ -22,6 +22,13 @@ func (p *program) workload(c Config) error {
 	p.begin("make", "", "a session keyring")
 	p.add(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).tolerate(mayLack).degrade = 2
 	p.defaultSignals(c.Ignored)
+	p.begin("reset", "", "personality, scheduling and timer slack")
+	p.add(unix.SYS_PERSONALITY, 0) // ADDR_NO_RANDOMIZE and its like
+	p.add(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)
+	if c.ResetSched {
+		p.add(unix.SYS_SCHED_SETSCHEDULER, 0, 0, put(&p.mem, uint64(0)))
+		p.add(unix.SYS_SETPRIORITY, 0, 0, 0)
+	}
 	p.begin("set", "", "umask")
 	p.add(unix.SYS_UMASK, 0o022)
 	p.begin("set", "", "resource limits")
@@ -43,8 +50,6 @@ func (p *program) workload(c Config) error {
 	p.begin("unblock", "", "signals")
 	p.add(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, put(&p.mem, uint64(0)), 0, 8)
 
-	p.add(opNote)
-
 	insns, path, argv, envp, err := p.secrets(c)
 	if err != nil {
 		return err
@@ -52,16 +57,11 @@ func (p *program) workload(c Config) error {
 	// The filter comes last: whatever came later would have to be allowed
 	// to the workload as well. It needs no_new_privs, set by init.
 	p.begin("load", "", "the filter")
-	o := p.add(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, p.program(insns))
-	o.tolerate(mayLack)
-	got := p.into(o)
-	o.degrade = 4 // DegradedListener
-	// No listener to be had: another one watches over this process tree, or
-	// an old kernel. Then a violation kills without a name.
-	o = p.add(opNeedNot).arg(0, got).tolerate(mayExist)
-	o.skip = 1
-	p.add(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, p.program(killing(insns)))
-	p.add(opSame, 0, 0).arg(0, got).arg(1, int(p.world.listener)).tolerate(mayMissing)
+	// Without a listener a refused call would kill only the process that made
+	// it, and a parent could end with 0: then the launch fails. EBUSY: another
+	// listener watches over this process tree.
+	got := p.into(p.add(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, p.program(insns)))
+	p.add(opSame).arg(0, got).arg(1, int(p.world.listener))
 
 	p.begin("execute", "", c.Plan.Exec.Path)
 	p.add(unix.SYS_EXECVEAT, programFD, path, argv, envp, emptyPath)
@@ -100,19 +100,6 @@ func (p *program) program(insns []byte) uintptr {
 	b := p.mem.alloc(len(insns))
 	copy(b, insns)
 	return put(&p.mem, [2]uintptr{uintptr(len(insns) / 8), addr(b)})
-}
-
-// killing is the filter for a kernel that gives no listener:
-// SECCOMP_RET_USER_NOTIF becomes SECCOMP_RET_KILL_PROCESS.
-func killing(insns []byte) []byte {
-	const retK = unix.BPF_RET | unix.BPF_K
-	out := append([]byte(nil), insns...)
-	for i := 0; i+8 <= len(out); i += 8 {
-		if native16(out[i:]) == retK && native32(out[i+4:]) == unix.SECCOMP_RET_USER_NOTIF {
-			putNative32(out[i+4:], unix.SECCOMP_RET_KILL_PROCESS)
-		}
-	}
-	return out
 }
 
 // secrets lays out the path, argv and envp of the execveat. Where the filter

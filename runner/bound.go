@@ -2,6 +2,7 @@ package runner
 
 import (
 	"errors"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +36,13 @@ func (r *run) bound() bool {
 	if r.noLeaf == nil {
 		r.leaf, r.noLeaf = r.parent.Create("run-" + r.report.Run)
 	}
+	if r.noLeaf != nil && r.parent != nil {
+		// There is a place for leaves, and this one could not be made (it is
+		// full, or broken): not a host that has none.
+		err := r.noLeaf
+		r.release()
+		return r.refuse(StatusSetup, SetupError, "make a control group", err, "look below the cgroup mount for leaves that are not swept")
+	}
 	var held []cgroup.Held
 	limits := cgroup.Limits{
 		MemoryMax: l.MemoryMax, MemorySwapMax: l.MemorySwapMax, SwapSet: l.SwapSet, PidsMax: l.PidsMax,
@@ -64,7 +72,9 @@ func (r *run) bound() bool {
 		why := h.Err.Error()
 		switch h.Name {
 		case "memory_max":
-			r.watch.memory, why = l.MemoryMax, why+"; summed and killed by the supervisor instead"
+			r.watch.memory = l.MemoryMax
+			why += "; summed over the processes and killed by the supervisor instead, which does not see shared memory that nobody maps nor what sockets hold"
+			r.config.Sysctls = ipcBounds(l.MemoryMax)
 		case "pids_max":
 			r.watch.pids, why = l.PidsMax, why+"; held by RLIMIT_NPROC and counted by the supervisor instead"
 			r.config.Rlimits = append(r.config.Rlimits, plan.Rlimit{Resource: unix.RLIMIT_NPROC, Value: l.PidsMax + 1})
@@ -72,6 +82,19 @@ func (r *run) bound() bool {
 		r.layer(layerOf(h.Name), Degraded, why)
 	}
 	return r.required()
+}
+
+// ipcBounds bounds what System V objects of the run's IPC namespace can hold
+// (sysvipc(7)) where no memory controller counts it: segments and queues
+// outlive their users and belong to no process.
+func ipcBounds(memory uint64) [][2]string {
+	const page, queue = 4096, 16384 // bytes; msgmnb's default
+	num := func(n uint64) string { return strconv.FormatUint(max(1, n), 10) }
+	return [][2]string{
+		{"kernel/shmall", num(memory / 4 / page)},
+		{"kernel/msgmni", num(min(memory/4/queue, 1024))},
+		{"kernel/sem", "250 4096 32 128"},
+	}
 }
 
 // required refuses a run whose policy requires a layer that is not applied,

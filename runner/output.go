@@ -18,6 +18,9 @@ type output struct {
 	passed atomic.Bool
 	// wake becomes readable when the bound is passed.
 	wake [2]int
+	// drained becomes readable (its other end is closed) when all is handed
+	// on.
+	drained [2]int
 	// ends are the write ends, until the launch has copied them.
 	ends []int
 	wg   sync.WaitGroup
@@ -33,6 +36,9 @@ func startOutput(limit uint64) (o *output, fds [2]int, err error) {
 	o = &output{}
 	o.left.Store(int64(min(limit, 1<<62)))
 	if err := unix.Pipe2(o.wake[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, fds, errors.New("pipe2: " + err.Error())
+	}
+	if err := unix.Pipe2(o.drained[:], unix.O_CLOEXEC); err != nil {
 		return nil, fds, errors.New("pipe2: " + err.Error())
 	}
 	streams := [][]int{{1}, {2}}
@@ -52,6 +58,7 @@ func startOutput(limit uint64) (o *output, fds [2]int, err error) {
 		o.wg.Add(1)
 		go o.copy(p[0], s[0])
 	}
+	go func() { o.wg.Wait(); unix.Close(o.drained[1]) }()
 	return o, fds, nil
 }
 
@@ -111,19 +118,4 @@ func writeFull(fd int, b []byte) bool {
 		}
 	}
 	return true
-}
-
-// finish waits until everything is handed on, for a run that was killed no
-// longer than drainTime.
-func (o *output) finish(killed bool) {
-	done := make(chan struct{})
-	go func() { o.wg.Wait(); close(done) }()
-	if !killed {
-		<-done
-		return
-	}
-	select {
-	case <-done:
-	case <-time.After(drainTime):
-	}
 }

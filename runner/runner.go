@@ -113,9 +113,10 @@ func (r *run) prepare() bool {
 	p := r.Plan
 	r.config = nsexec.Config{Plan: p, CgroupFD: -1, Cwd: r.Cwd, TimeOffset: bootSeconds()}
 	r.config.MakeNodes = os.Geteuid() == 0
+	r.config.ResetSched = betterScheduled()
 	r.config.Argv = append(append(make([]string, 0, len(p.Argv)+len(r.Args)), p.Argv...), r.Args...)
 	r.config.Env = environment(p.Env, r.Environ)
-	if !r.chooseIdentity() || !r.chooseDir() || !r.mapOwners() {
+	if !r.fitStreams() || !r.chooseIdentity() || !r.chooseDir() || !r.mapOwners() {
 		return false
 	}
 	return r.bound()
@@ -262,6 +263,20 @@ func named(set []string, name string) bool {
 		}
 	}
 	return false
+}
+
+// betterScheduled tells whether this process has a scheduling class or a nice
+// value that a run must not inherit: real time, deadline, or below 0.
+func betterScheduled() bool {
+	class, _, e := unix.RawSyscall(unix.SYS_SCHED_GETSCHEDULER, 0, 0, 0)
+	const resetOnFork = 0x40000000
+	class &^= resetOnFork
+	if e != 0 || class == unix.SCHED_FIFO || class == unix.SCHED_RR || class == unix.SCHED_DEADLINE {
+		return true
+	}
+	// The raw call answers 20 - nice (getpriority(2)).
+	n, _, e := unix.RawSyscall(unix.SYS_GETPRIORITY, unix.PRIO_PROCESS, 0, 0)
+	return e != 0 || n > 20
 }
 
 // bootSeconds is how long the host runs, in whole seconds.

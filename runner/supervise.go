@@ -48,7 +48,7 @@ func (r *run) supervise() {
 	}
 	ws, ru, _ := child.Wait()
 	if r.output != nil {
-		r.output.finish(killed != "" || last.Kind == nsexec.Violation)
+		r.drain(killed != "" || last.Kind == nsexec.Violation)
 		if killed == "" && r.output.passed.Load() {
 			killed = OutputLimit
 		}
@@ -63,6 +63,34 @@ func (r *run) supervise() {
 			r.report.Usage.CPUUser, r.report.Usage.CPUSys = max(u.CPUUser, r.report.Usage.CPUUser), max(u.CPUSys, r.report.Usage.CPUSys)
 			r.report.Usage.MemPeak = max(u.MemPeak, r.report.Usage.MemPeak)
 			r.report.Usage.PidsPeak, r.report.Usage.IORead, r.report.Usage.IOWrite = u.PidsPeak, u.IORead, u.IOWrite
+		}
+	}
+}
+
+// drain hands on what the run has written. For a run that ended by itself
+// that takes as long as its reader does, but for a signal that tells this
+// process to end.
+func (r *run) drain(killed bool) {
+	fds := [2]unix.PollFd{{Fd: int32(r.output.drained[0]), Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}}
+	if r.Signals {
+		fds[1].Fd = int32(r.signals.pipe[0])
+	}
+	deadline := time.Now().Add(drainTime)
+	for {
+		ms := -1
+		if killed || r.signals.end != 0 {
+			if ms = int(time.Until(deadline) / time.Millisecond); ms <= 0 {
+				return
+			}
+		}
+		fds[0].Revents, fds[1].Revents = 0, 0
+		unix.Poll(fds[:], ms)
+		if fds[0].Revents != 0 {
+			return
+		}
+		if fds[1].Revents != 0 {
+			r.signals.take(func(syscall.Signal) error { return nil })
+			deadline = time.Now().Add(drainTime)
 		}
 	}
 }
@@ -82,12 +110,12 @@ func (r *run) listen() (last nsexec.Record, killed Outcome) {
 		deadline = r.start.Add(r.Timeout)
 	}
 	if len(r.owners) > 0 {
-		if err := r.sendMaps(); err != nil {
+		// EPIPE: init has failed before; its record says why.
+		if err := r.sendMaps(); err != nil && !errors.Is(err, unix.EPIPE) {
 			r.refuse(StatusSetup, SetupError, "map a writable tree", err, "")
 			return last, SetupError
 		}
 	}
-	var noted uint64
 	for {
 		if r.wait(deadline) {
 			rec, err := r.child.Next()
@@ -105,13 +133,9 @@ func (r *run) listen() (last nsexec.Record, killed Outcome) {
 					return last, SetupError
 				}
 				continue
-			case nsexec.Note:
-				noted = rec.Degraded
-				continue
 			case nsexec.Violation:
 				r.report.Violations = []Call{describe(rec, r.child.PID)}
 			}
-			rec.Degraded |= noted
 			return rec, ""
 		}
 		now := time.Now()
@@ -197,7 +221,6 @@ var launchLayers = [...]struct {
 	{"timens", nsexec.DegradedTime, "the kernel has no time namespaces"},
 	{"keyring", nsexec.DegradedKeyring, "the kernel has no keyrings to separate"},
 	{"mdwe", nsexec.DegradedMDWE, "the kernel has no PR_SET_MDWE (Linux 6.3)"},
-	{"listener", nsexec.DegradedListener, "no seccomp listener can be had: violations kill without a name"},
 	{"landlock", nsexec.DegradedLandlock, "the kernel has no Landlock (Linux 5.19): files given as 0, 1 and 2 can be opened anew with the run's rights"},
 	{"userns.limit", nsexec.DegradedUserMax, "user.max_user_namespaces of the run could not be set: the filter alone refuses them"},
 }
@@ -215,7 +238,7 @@ func (r *run) applied(bits uint64) {
 			r.layer(l.name, Applied, "")
 		}
 	}
-	for _, name := range [...]string{"pidns", "mountns", "netns", "ipcns", "utsns", "cgroupns", "noexec", "proc", "capabilities", "no_new_privs", "seccomp"} {
+	for _, name := range [...]string{"pidns", "mountns", "netns", "ipcns", "utsns", "cgroupns", "noexec", "proc", "capabilities", "no_new_privs", "seccomp", "listener"} {
 		r.layer(name, Applied, "")
 	}
 	if noUser {
@@ -277,10 +300,6 @@ func (r *run) classify(last nsexec.Record, killed Outcome, init unix.WaitStatus)
 	case ws.Signaled():
 		end(Signal, 128+int(ws.Signal()))
 		rep.Signal = ws.Signal()
-		if ws.Signal() == unix.SIGSYS && rep.listenerLost() {
-			end(Violation, StatusViolation)
-			rep.Violations = []Call{{Kind: "syscall", Syscall: "unknown", NR: -1, Rule: "killed by the kernel; the audit log names the call"}}
-		}
 	case ws.ExitStatus() == 0:
 		end(OK, 0)
 	default:
@@ -289,16 +308,6 @@ func (r *run) classify(last nsexec.Record, killed Outcome, init unix.WaitStatus)
 			rep.Outcome = Pids
 		}
 	}
-}
-
-// listenerLost: violations of this run killed without a listener.
-func (r *Report) listenerLost() bool {
-	for _, l := range r.Layers {
-		if l.Name == "listener" {
-			return l.State == Degraded
-		}
-	}
-	return false
 }
 
 // oomKilled: the kernel's memory killer ended the run. With
@@ -349,6 +358,9 @@ func (r *run) failed(rec nsexec.Record) {
 		}
 	case len(step) > 7 && step[:7] == "change " && e == unix.ENOENT:
 		hint = "the directory is not in the view"
+	case step == `load "the filter"` && e == unix.EBUSY:
+		err = errors.New("another seccomp listener watches over this process tree, and without one of its own sbx cannot kill a whole run for a refused call")
+		hint = "run sbx outside the container or sandbox whose manager listens"
 	case e == unix.EPERM && r.config.Identity.Mode == nsexec.OwnUser:
 		hint = "user namespaces may be restricted here: see sbx doctor"
 	}

@@ -38,14 +38,28 @@ func generate(seed uint64, i, attempt int, tree *tree) generated {
 	if !g.base {
 		g.line("extends: []")
 	}
-	g.filesystem(i)
-	g.syscalls()
+	g.section("filesystem", func() { g.filesystem(i) })
+	g.section("syscalls", g.syscalls)
 	g.network()
 	g.rest()
 	return generated{fmt.Sprintf("%03d", i), g.b.String(), g.calls}
 }
 
 func (g *generator) line(format string, args ...any) { fmt.Fprintf(&g.b, format+"\n", args...) }
+
+// section writes key above what body writes, and nothing where it writes
+// nothing: a key without a value is refused.
+func (g *generator) section(key string, body func()) {
+	before := g.b.String()
+	g.b.Reset()
+	body()
+	inner := g.b.String()
+	g.b.Reset()
+	g.b.WriteString(before)
+	if inner != "" {
+		g.b.WriteString(key + ":\n" + inner)
+	}
+}
 
 // chance is true p times in a hundred.
 func (g *generator) chance(p int) bool { return g.IntN(100) < p }
@@ -76,7 +90,6 @@ func (g *generator) list(key string, items []string) {
 
 func (g *generator) filesystem(i int) {
 	t := g.tree
-	g.line("filesystem:")
 	if !g.base && g.chance(60) || g.chance(10) {
 		g.line("  view: %s", []string{"none", "minimal"}[g.IntN(2)])
 	}
@@ -192,7 +205,6 @@ func (g *generator) syscalls() {
 		name, ok := syscalls.Name(runtime.GOARCH, nr)
 		return ok && syscalls.Guarded(name)
 	})
-	g.line("syscalls:")
 	g.list("allow", allow)
 	g.list("deny", append(pick(g, g.IntN(3), groups), pick(g, g.IntN(4), names)...))
 

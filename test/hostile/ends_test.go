@@ -99,7 +99,11 @@ func TestKillLeavesNothing(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(slow(time.Duration(rand.Int64N(int64(40 * time.Millisecond)))))
+			window := 40 * time.Millisecond
+			if i%2 == 0 {
+				window = 8 * time.Millisecond // the launch itself
+			}
+			time.Sleep(slow(time.Duration(rand.Int64N(int64(window)))))
 			cmd.Process.Kill()
 			cmd.Wait()
 			s.none(t, fmt.Sprintf("round %d", i))
@@ -274,8 +278,18 @@ func TestCgroupsAreGone(t *testing.T) {
 		s.none(t, "killed")
 		s.run(t, "end-exit", options{})
 		for path := range count() {
-			if !before[path] && strings.Contains(path, "sbx") {
-				t.Errorf("control group %s is left", path)
+			if before[path] || !strings.Contains(path, "sbx") {
+				continue
+			}
+			// Other runs on the host have leaves too, which go by themselves.
+			for end := time.Now().Add(slow(5 * time.Second)); ; time.Sleep(20 * time.Millisecond) {
+				if _, err := os.Stat(path); err != nil {
+					break
+				}
+				if time.Now().After(end) {
+					t.Errorf("control group %s is left", path)
+					break
+				}
 			}
 		}
 	})

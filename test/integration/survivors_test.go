@@ -51,11 +51,35 @@ func nothingLeft(t testing.TB, within time.Duration) {
 		}
 		if time.Now().After(end) {
 			for _, pid := range pids {
-				line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-				t.Errorf("process %d is left after %v: %q", pid, slow(within), line)
+				t.Errorf("process %d is left after %v: %s", pid, slow(within), state(pid))
+			}
+			for late := time.Now(); len(survivors()) > 0 && time.Since(late) < slow(5*time.Second); time.Sleep(time.Millisecond) {
+			}
+			t.Logf("%d of %d are there %v after the end", len(survivors()), len(pids), time.Since(end)+slow(within))
+			for _, pid := range survivors() {
 				unix.Kill(pid, unix.SIGKILL)
 			}
 			return
 		}
 	}
+}
+
+// state is what the kernel says of a process that should not be there.
+func state(pid int) string {
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	line, _ := os.ReadFile(dir + "cmdline")
+	text := fmt.Sprintf("%q", line)
+	status, _ := os.ReadFile(dir + "status")
+	for line := range strings.Lines(string(status)) {
+		switch key, value, _ := strings.Cut(line, ":"); key {
+		case "State", "PPid", "NSpid", "Threads", "SigPnd", "ShdPnd":
+			text += ", " + key + " " + strings.TrimSpace(value)
+		}
+	}
+	for _, name := range []string{"wchan", "stack"} {
+		if b, err := os.ReadFile(dir + name); err == nil {
+			text += ", " + name + " " + strings.TrimSpace(string(b))
+		}
+	}
+	return text
 }
