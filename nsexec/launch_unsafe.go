@@ -31,8 +31,8 @@ func (e *ErrClone) Unwrap() error { return e.Errno }
 // must read records with Next, and call Wait exactly once.
 //
 // The parent-death signal that backs up the control socket is bound to the
-// calling thread: the caller has locked it (runtime.LockOSThread) and keeps
-// it until Wait returns.
+// calling thread. Go ends a thread only with a goroutine that was locked to
+// it, so nobody needs to lock one here; locking would start another thread.
 func Start(c Config) (*Child, error) {
 	if c.Identity.Mode < OwnUser || c.Identity.Mode > NoUserNS {
 		return nil, errors.New("nsexec: no identity mode (this is a bug)")

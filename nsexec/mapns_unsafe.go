@@ -2,7 +2,6 @@ package nsexec
 
 import (
 	"errors"
-	"runtime"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -18,8 +17,6 @@ import (
 // CAP_SETUID and CAP_SETGID, and user namespaces.
 func MapNamespace(owner, ownerGroup, hostID uint32) (int, error) {
 	args := &unixCloneArgs{flags: unix.CLONE_NEWUSER | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	syscall.ForkLock.Lock()
 	pid, errno := clonePause(args, uintptr(unix.Getpid()))
 	syscall.ForkLock.Unlock()

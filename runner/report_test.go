@@ -86,10 +86,46 @@ func TestEnvironment(t *testing.T) {
 }
 
 func TestUnfitCwd(t *testing.T) {
-	t.Setenv("HOME", "/home/u")
-	for cwd, fit := range map[string]bool{"": false, "/": false, "/srv": false, "/home/u": false, "/home/u/x": true, "/srv/a": true, "(unreachable)/x": false} {
-		if got := unfitCwd(cwd) == ""; got != fit {
-			t.Errorf("unfitCwd(%q): fit %v, want %v", cwd, got, fit)
+	view := []plan.Step{
+		{Kind: plan.Dir, Path: "/srv"}, {Kind: plan.Tree, Path: "/srv/data"}, {Kind: plan.Tmpfs, Path: "/var/cache"},
+		{Kind: plan.Tree, Flags: plan.SourceCwd},
+		{Kind: plan.Tree, Path: "/home/u/x/tool", Flags: plan.OverFile},
+		{Kind: plan.Tmpfs, Path: "/srv/hidden"}, {Kind: plan.Seal, Path: "/srv/hidden"}, {Kind: plan.Seal, Path: "/"},
+	}
+	for cwd, want := range map[string]string{
+		"": "no path", "/": "top-level", "/srv": "top-level", "(unreachable)/x": "no path",
+		"/home/u/x": "", "/srv/a": "", "/srv/data/sub": "", "/srv/database": "",
+		"/srv/data": `cover "/srv/data"`, "/var/cache": `cover "/var/cache"`, "/var/cache/a": "",
+		"/srv/hidden": `hides "/srv/hidden"`, "/srv/hidden/a": `hides "/srv/hidden"`,
+	} {
+		got := unfitCwd(cwd, view, 3)
+		if !strings.Contains(got, want) || (got == "") != (want == "") {
+			t.Errorf("unfitCwd(%q) = %q, want %q", cwd, got, want)
 		}
+	}
+	if got := unfitCwd("/a/b", []plan.Step{{Kind: plan.Tree, Path: "/a/b/c/d"}, {Kind: plan.Tree, Flags: plan.SourceCwd}}, 1); !strings.Contains(got, "cover") {
+		t.Errorf("a tree below: %q", got)
+	}
+}
+
+// TestCwdVerdict: the caller's judgement ends a run that shows the directory,
+// and no other.
+func TestCwdVerdict(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		view []plan.Step
+		why  string
+		want int
+	}{
+		{"shown and unfit", []plan.Step{{Kind: plan.Tree, Flags: plan.SourceCwd}}, "it lies in the state directory", StatusRefused},
+		{"shown and fit", []plan.Step{{Kind: plan.Tree, Flags: plan.SourceCwd}}, "", 0},
+		{"not shown", []plan.Step{{Kind: plan.Tree, Path: "/usr"}}, "it lies in the state directory", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &run{Options: Options{Plan: &plan.Plan{View: tt.view}, Cwd: "/srv/a/b", CwdUnfit: tt.why}, report: &Report{}}
+			if ok := r.chooseDir(); ok != (tt.want == 0) || r.report.ExitCode != tt.want {
+				t.Errorf("chooseDir() = %v with status %d, want status %d", ok, r.report.ExitCode, tt.want)
+			}
+		})
 	}
 }

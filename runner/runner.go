@@ -11,7 +11,6 @@ package runner
 import (
 	"errors"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,6 +40,10 @@ type Options struct {
 	// Cwd is the caller's working directory, absolute; needed when the plan
 	// shows it.
 	Cwd string
+	// CwdUnfit says why Cwd must not be shown: the plan is refused with it
+	// if it shows it. Who runs a plan judges his own directory, since only he
+	// knows where his registries and his state are; empty: it may be shown.
+	CwdUnfit string
 	// Chdir overrides where the workload starts; empty: the plan's.
 	Chdir string
 	// Timeout, when not 0, is tighter than the plan's.
@@ -67,8 +70,6 @@ const idsPerRun = 32
 
 // Run launches and waits. It never returns an error: the report says it.
 func Run(o Options) *Report {
-	runtime.LockOSThread() // the parent-death signal is the thread's
-	defer runtime.UnlockOSThread()
 	p := o.Plan
 	r := &run{Options: o, start: time.Now(), report: &Report{
 		Command: p.Command, Version: p.Version, Revision: p.Revision, Generation: p.Generation,
@@ -165,8 +166,12 @@ func (r *run) chooseDir() bool {
 		if r.Plan.View[i].Flags&plan.SourceCwd == 0 {
 			continue
 		}
-		if hint := unfitCwd(r.Cwd); hint != "" {
-			return r.refuse(StatusRefused, Refused, `show "`+r.Cwd+`"`, errors.New(hint), "change to the directory that the command works on")
+		why := r.CwdUnfit
+		if why == "" {
+			why = unfitCwd(r.Cwd, r.Plan.View, i)
+		}
+		if why != "" {
+			return r.refuse(StatusRefused, Refused, "show "+strconv.Quote(r.Cwd), errors.New(why), "change to the directory that the command works on")
 		}
 		if r.Chdir == "" && r.Plan.Chdir == "" {
 			r.config.Chdir = r.Cwd
@@ -175,15 +180,25 @@ func (r *run) chooseDir() bool {
 	return true
 }
 
-// unfitCwd says why a working directory is not shown to a sandbox.
-func unfitCwd(cwd string) string {
+// unfitCwd says why the view cannot show a working directory, whosoever it is,
+// by its step at.
+func unfitCwd(cwd string, view []plan.Step, at int) string {
 	switch {
 	case !strings.HasPrefix(cwd, "/"):
 		return "the working directory has no path"
 	case cwd == "/" || strings.Count(cwd, "/") == 1:
 		return "a top-level directory is not shown"
-	case cwd == strings.TrimRight(os.Getenv("HOME"), "/"):
-		return "the home directory itself is not shown"
+	}
+	for i := range view {
+		s := &view[i]
+		switch {
+		case s.Flags&plan.SourceCwd != 0:
+		case s.Kind == plan.Seal && s.Path != "/" && within(cwd, s.Path):
+			return "the view hides " + strconv.Quote(s.Path)
+		case i < at && s.Kind != plan.Dir && s.Kind != plan.Seal && within(s.Path, cwd):
+			// What comes later lies on top of it.
+			return "it would cover " + strconv.Quote(s.Path) + ", which the policy shows otherwise"
+		}
 	}
 	return ""
 }

@@ -21,6 +21,12 @@ import (
 func main() { os.Exit(run(os.Args)) }
 
 func run(args []string) int {
+	// Whoever starts a set-user-id program chooses its environment, registry
+	// and policy: sbx would run what he says with rights that are not his.
+	if unix.Getuid() != unix.Geteuid() || unix.Getgid() != unix.Getegid() {
+		ctl.Say(false, "real and effective ids differ: sbx does not run set-user-id or set-group-id", "chmod u-s,g-s the executable, or use sudo")
+		return 125
+	}
 	// Since Linux 5.18 an empty argv arrives as one empty string (execve(2)).
 	if len(args) == 0 || args[0] == "" {
 		ctl.Say(false, "called with an empty argument vector", "execute it with a name: sbx run NAME")

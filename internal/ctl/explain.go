@@ -43,6 +43,15 @@ func (v *Invocation) explain(r *runner.Report) {
 }
 
 func (v *Invocation) explainCall(r *runner.Report, c *runner.Call) {
+	hint := ""
+	if c.AllowWith != "" {
+		hint = "if the command needs it, its policy says: " + c.AllowWith
+	}
+	Say(v.Quiet, callText(r, c), hint)
+}
+
+// callText describes a refused call. What the workload chose stands in quotes.
+func callText(r *runner.Report, c *runner.Call) string {
 	msg := "violation: " + c.Syscall + "("
 	for i, a := range c.Args {
 		if i > 0 {
@@ -61,17 +70,13 @@ func (v *Invocation) explainCall(r *runner.Report, c *runner.Call) {
 		msg += " by pid " + strconv.Itoa(int(c.PID))
 	}
 	if c.Comm != "" {
-		msg += " (" + c.Comm + ")"
+		msg += " (" + strconv.Quote(c.Comm) + ")"
 	}
 	msg += ", " + c.Arch + ": " + c.Rule
 	if r.Command != "" {
 		msg += " of " + r.Command + " " + r.Version
 	}
-	hint := ""
-	if c.AllowWith != "" {
-		hint = "if the command needs it, its policy says: " + c.AllowWith
-	}
-	Say(v.Quiet, msg, hint)
+	return msg
 }
 
 // SignalName is the name of a signal as kill(1) lists it, with SIG.

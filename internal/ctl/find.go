@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -30,18 +31,33 @@ func Registries(flag string) []string {
 	return list
 }
 
+// RegistryList is Registries with absolute paths: the order of precedence that
+// a plan was made for. cwd is absolute.
+func RegistryList(flag, cwd string) []string {
+	list := Registries(flag)
+	for i, r := range list {
+		if !strings.HasPrefix(r, "/") {
+			list[i] = cwd + "/" + r
+		}
+	}
+	return list
+}
+
 // maxSegments is how many segments a name can have.
 const maxSegments = 8
 
 // findRun looks for a plan that is in force for the command that the words
-// begin with. used is how many words name it; nil means: ask sbxd.
-func (v *Invocation) findRun(build string) (p *plan.Plan, used int) {
+// begin with. used is how many words name it; nil means: ask sbxd. Which
+// bundle a name means depends on the registries and their order, so a plan
+// counts only for the list that it was made for, and only at its own place.
+func (v *Invocation) findRun(cwd, build string) (p *plan.Plan, used int) {
 	dir := state.Dir()
 	if dir == "" {
 		return nil, 0
 	}
+	list := RegistryList(v.Registry, cwd)
 	keys := make([]string, 0, 3)
-	for _, r := range Registries(v.Registry) {
+	for _, r := range list {
 		var st unix.Stat_t
 		if unix.Stat(r, &st) == nil {
 			keys = append(keys, state.RegistryKey(&st))
@@ -59,8 +75,11 @@ func (v *Invocation) findRun(build string) (p *plan.Plan, used int) {
 		name += w
 		for _, key := range keys {
 			p, err := state.Read(state.PlanPath(dir, key, name))
-			if err != nil || p.Command != name {
+			if err != nil {
 				continue
+			}
+			if p.Command != name || p.Key != key || !slices.Equal(p.Registries, list) {
+				return nil, 0
 			}
 			if _, ok := state.Fresh(p, build); ok {
 				return p, i + 1

@@ -159,6 +159,8 @@ func (v *Invocation) take(name, value string) string {
 		}
 		if name == "--env-file" {
 			v.EnvFile = n
+		} else if n <= 2 {
+			return "0, 1 and 2 are the command's own: give a higher descriptor"
 		} else {
 			v.StatusFD = n
 		}

@@ -40,6 +40,9 @@ func TestParseRun(t *testing.T) {
 		{"no value", "--timeout", false, nil, "needs a value"},
 		{"bad duration", "--timeout -5s jq", false, nil, "positive duration"},
 		{"bad descriptor", "--status-fd x jq", false, nil, "number of an open descriptor"},
+		{"stdout for the report", "--status-fd 1 jq", false, nil, "the command's own"},
+		{"stdin for the report", "--status-fd=0 jq", false, nil, "the command's own"},
+		{"stderr for the report", "--status-fd 2 jq", false, nil, "the command's own"},
 		{"relative chdir", "--chdir x jq", false, nil, "must be absolute"},
 		{"switch with a value", "--dry-run=1 jq", false, nil, "takes no value"},
 		{"tty", "-t jq", false, nil, "not built yet"},
@@ -105,7 +108,7 @@ func FuzzTighten(f *testing.F) {
 }
 
 func TestVisible(t *testing.T) {
-	for in, want := range map[string]string{"plain é": "plain é", "a\x1b[31mb": `a\x1b[31mb`, "a\u009bb": `a\x9bb`, "l1\nl2": "l1\nl2"} {
+	for in, want := range map[string]string{"plain é": "plain é", "a\x1b[31mb": `a\x1b[31mb`, "a\u009bb": `a\x9bb`, "l1\nl2": `l1\x0al2`, "a\x9bb\xff": `a\x9bb\xff`, "\uFFFDx": "\uFFFDx", "a\u202eb": `a\u202eb`, "\U0010fffd": `\u10fffd`, "\t": `\x09`} {
 		if got := visible(in); got != want {
 			t.Errorf("visible(%q) = %q, want %q", in, got, want)
 		}

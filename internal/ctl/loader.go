@@ -76,7 +76,7 @@ func (v *Invocation) load() (p *plan.Plan, used, status int, err error) {
 		unix.Close(pipe[0])
 		return nil, 0, 125, errors.New("execute " + strconv.Quote(path) + ": " + err.Error())
 	}
-	answer := readAll(pipe[0], plan.MaxSize+64)
+	answer, _ := readAll(pipe[0], plan.MaxSize+64) // half an answer is none
 	unix.Close(pipe[0])
 	var ws unix.WaitStatus
 	for {
@@ -105,7 +105,8 @@ func Answer(used int, encoded []byte) []byte {
 	return append([]byte(answerHead+strconv.Itoa(used)+"\n"), encoded...)
 }
 
-func readAll(fd, limit int) []byte {
+// readAll reads to the end, or until it has limit bytes or a few more.
+func readAll(fd, limit int) ([]byte, error) {
 	var out []byte
 	buf := make([]byte, 32<<10)
 	for len(out) < limit {
@@ -113,10 +114,13 @@ func readAll(fd, limit int) []byte {
 		if err == unix.EINTR {
 			continue
 		}
-		if err != nil || n <= 0 {
+		if err != nil {
+			return out, err
+		}
+		if n <= 0 {
 			break
 		}
 		out = append(out, buf[:n]...)
 	}
-	return out
+	return out, nil
 }

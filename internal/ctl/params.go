@@ -57,5 +57,5 @@ func misused(p *plan.Plan, err error) *runner.Report {
 	if !p.Declared {
 		return refused(runner.StatusSetup, "", err, "")
 	}
-	return refused(runner.StatusSetup, "", errors.New(p.Command+": "+err.Error()+"\nusage: "+params.Usage(p)), "sbx run "+p.Command+" --help")
+	return refused(runner.StatusSetup, "", errors.New(p.Command+": "+err.Error()), "usage: "+params.Usage(p)+"\nsbx run "+p.Command+" --help")
 }

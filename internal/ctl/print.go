@@ -1,25 +1,35 @@
 package ctl
 
 import (
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
 
-// Say prints sbx's words on stderr: one line, then hints unless quiet. It
-// writes once, so that lines of parallel runs do not mix. Control characters
-// of names and paths are made visible, since they may come from a bundle or
-// a workload and the reader may be a terminal.
-func Say(quiet bool, msg string, hints ...string) {
+// Say prints sbx's words on stderr: one line, then hints unless quiet. Further
+// lines of a hint are indented, so that every line which begins with "sbx: "
+// or "hint: " is sbx's own. It writes once, so that lines of parallel runs do
+// not mix. Control characters of names and paths are made visible, since they
+// may come from a bundle or a workload and the reader may be a terminal.
+func Say(quiet bool, msg string, hints ...string) { writeAll(2, said(quiet, msg, hints)) }
+
+func said(quiet bool, msg string, hints []string) string {
 	out := "sbx: " + visible(msg) + "\n"
-	if !quiet {
-		for _, h := range hints {
+	if quiet {
+		return out
+	}
+	for _, h := range hints {
+		before := "hint: "
+		for line := range strings.SplitSeq(strings.TrimRight(h, "\n"), "\n") {
 			if h != "" {
-				out += "hint: " + visible(h) + "\n"
+				out += before + visible(line) + "\n"
 			}
+			before = "      "
 		}
 	}
-	writeAll(2, out)
+	return out
 }
 
 func writeAll(fd int, s string) error {
@@ -36,25 +46,28 @@ func writeAll(fd int, s string) error {
 	return nil
 }
 
-// visible writes control characters as \xNN.
+// visible writes what does not print, line ends included, as \xNN or \uNNNN.
 func visible(s string) string {
-	clean := true
-	for i := 0; i < len(s) && clean; i++ {
-		clean = s[i] >= 0x20 && s[i] != 0x7f || s[i] == '\n'
-	}
-	if clean && !strings.ContainsRune(s, 0x9b) {
-		return s
-	}
-	const hex = "0123456789abcdef"
 	var b strings.Builder
-	for _, r := range s {
-		if r >= 0x20 && r < 0x7f || r > 0x9f || r == '\n' {
-			b.WriteRune(r)
+	clean := 0 // up to here b has s
+	for i, r := range s {
+		size := utf8.RuneLen(r)
+		if r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD") {
+			r, size = rune(s[i]), 1 // no UTF-8: one byte
+		} else if strconv.IsPrint(r) {
 			continue
 		}
-		b.WriteString(`\x`)
-		b.WriteByte(hex[r>>4&15])
-		b.WriteByte(hex[r&15])
+		b.WriteString(s[clean:i])
+		clean = i + size
+		digits := strconv.FormatInt(int64(r), 16)
+		if r < 0x100 {
+			b.WriteString(`\x` + "00"[min(len(digits), 2):] + digits)
+		} else {
+			b.WriteString(`\u` + "0000"[min(len(digits), 4):] + digits)
+		}
 	}
-	return b.String()
+	if clean == 0 {
+		return s
+	}
+	return b.String() + s[clean:]
 }

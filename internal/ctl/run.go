@@ -66,7 +66,7 @@ func (v *Invocation) run(out *result) *runner.Report {
 	if v.Exec {
 		p = v.findExec(cwd, buildinfo.Build)
 	} else {
-		p, used = v.findRun(buildinfo.Build)
+		p, used = v.findRun(cwd, buildinfo.Build)
 	}
 	for try := 0; ; try++ {
 		loaded := p == nil
@@ -130,10 +130,14 @@ func (v *Invocation) options(p *plan.Plan, cwd string) (runner.Options, *runner.
 	}
 	environ, err := v.environ(p)
 	if err != nil {
-		return runner.Options{}, refused(runner.StatusSetup, "", err, "list it under env.pass of the policy")
+		hint := ""
+		if u := (*UsageError)(nil); errors.As(err, &u) {
+			hint = u.Hint
+		}
+		return runner.Options{}, refused(runner.StatusSetup, "", err, hint)
 	}
 	return runner.Options{
-		Plan: p, Environ: environ, Cwd: cwd, Chdir: v.Chdir, Timeout: v.Timeout, Signals: true,
+		Plan: p, Environ: environ, Cwd: cwd, CwdUnfit: v.unfitCwd(p, cwd), Chdir: v.Chdir, Timeout: v.Timeout, Signals: true,
 	}, nil
 }
 
@@ -155,7 +159,11 @@ func (v *Invocation) environ(p *plan.Plan) ([]string, error) {
 	}
 	if v.EnvFile >= 0 {
 		sep := "\n"
-		b := string(readAll(v.EnvFile, 1<<20))
+		text, err := readEnvFile(v.EnvFile)
+		if err != nil {
+			return nil, errors.New("--env-file " + strconv.Itoa(v.EnvFile) + ": " + err.Error())
+		}
+		b := string(text)
 		if strings.Contains(b, "\x00") {
 			sep = "\x00"
 		}
@@ -168,11 +176,29 @@ func (v *Invocation) environ(p *plan.Plan) ([]string, error) {
 	for _, e := range extra {
 		name, _, has := strings.Cut(e, "=")
 		if !has || !passes(p.Env.Pass, name) {
-			return nil, errors.New("the policy does not pass the variable " + strconv.Quote(name))
+			return nil, &UsageError{"the policy does not pass the variable " + strconv.Quote(name), "list it under env.pass of the policy"}
 		}
 		env = append(without(env, name), e)
 	}
 	return env, nil
+}
+
+// maxEnvFile bounds the text of --env-file, in bytes: half of what the kernel
+// takes as arguments and environment together (execve(2), ARG_MAX by default).
+const maxEnvFile = 1 << 20
+
+// readEnvFile reads the descriptor of --env-file to its end. One that is not
+// open, cannot be read or holds too much is an error: a part of the variables
+// would be worse than none.
+func readEnvFile(fd int) ([]byte, error) {
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil || flags&unix.O_ACCMODE == unix.O_WRONLY {
+		return nil, errors.New("no descriptor open for reading")
+	}
+	b, err := readAll(fd, maxEnvFile+1)
+	if err == nil && len(b) > maxEnvFile {
+		err = errors.New("larger than 1 MiB")
+	}
+	return b, err
 }
 
 func passes(patterns []string, name string) bool {

@@ -1,7 +1,6 @@
 package ctl
 
 import (
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -9,32 +8,6 @@ import (
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/internal/state"
 )
-
-// forbiddenDir is a directory of sbx's own.
-type forbiddenDir struct {
-	real string
-	what string
-	// readable: a file below it may be read.
-	readable bool
-}
-
-// forbidden lists what no tree may contain: a run that could write there, or
-// show it to somebody, would decide what later runs may do.
-func (v *Invocation) forbidden() []forbiddenDir {
-	var out []forbiddenDir
-	for _, r := range Registries(v.Registry) {
-		out = append(out, forbiddenDir{realName(r), "the registry", true})
-	}
-	if d := state.Dir(); d != "" {
-		out = append(out, forbiddenDir{realName(d), "the state directory", false})
-	}
-	for _, d := range [...]string{"/run/sbx", os.Getenv("SBX_RUNTIME"), os.Getenv("XDG_RUNTIME_DIR") + "/sbx"} {
-		if strings.HasPrefix(d, "/") {
-			out = append(out, forbiddenDir{realName(d), "the runtime directory", false})
-		}
-	}
-	return out
-}
 
 // realName follows the links of a path as far as it exists.
 func realName(path string) string {
@@ -103,21 +76,80 @@ func unfit(fd int, real string, st *unix.Stat_t, access plan.Access, forbidden [
 			return "nothing of " + top + " is shown"
 		}
 	}
-	if home := os.Getenv("HOME"); dir && home != "" {
-		var h unix.Stat_t
-		if unix.Stat(home, &h) == nil && same(&h, st) {
-			return "the home directory itself is not shown"
+	if dir {
+		for _, home := range state.Homes() {
+			var h unix.Stat_t
+			if unix.Stat(home, &h) == nil && same(&h, st) {
+				return "the home directory itself is not shown"
+			}
 		}
 	}
-	for _, f := range forbidden {
-		if inside(f.real, real) {
+	above, err := aboveOf(fd, real, st, dir)
+	if err != nil {
+		return "what lies above it cannot be told: " + err.Error()
+	}
+	for i := range forbidden {
+		f := &forbidden[i]
+		// By the names, and by what the directories are: a bind mount or
+		// another spelling gives one directory several names.
+		if inside(f.real, real) || dir && f.above[fileID{st.Dev, st.Ino}] {
 			return "it contains " + f.what + " " + f.real
 		}
-		if inside(real, f.real) && !(f.readable && access == plan.AccessRead) {
+		if (inside(real, f.real) || f.exists && above[f.id]) && !(f.readable && access == plan.AccessRead) {
 			return "it lies in " + f.what + " " + f.real
 		}
 	}
 	return ""
+}
+
+// aboveOf identifies the directories that hold a file, the file itself
+// included when it is one.
+func aboveOf(fd int, real string, st *unix.Stat_t, dir bool) (map[fileID]bool, error) {
+	if st != nil && !dir {
+		at, err := openPath(unix.AT_FDCWD, real[:strings.LastIndexByte(real, '/')+1], unix.O_DIRECTORY)
+		if err != nil {
+			return nil, err
+		}
+		defer unix.Close(at)
+		fd = at
+	}
+	_, all, err := ancestors(fd)
+	return all, err
+}
+
+// unfitCwd says why the working directory is not shown to a run of p, "" if
+// it may be or the plan does not show it. The judgement is about the directory
+// that this process is in, whatever becomes of its path.
+func (v *Invocation) unfitCwd(p *plan.Plan, cwd string) string {
+	shown, access := false, plan.AccessRead
+	for i := range p.View {
+		if f := p.View[i].Flags; f&plan.SourceCwd != 0 {
+			shown = true
+			if f&plan.Writable != 0 {
+				access = plan.AccessWrite
+			}
+		}
+	}
+	if !shown {
+		return ""
+	}
+	var st unix.Stat_t
+	fd, err := openPath(unix.AT_FDCWD, ".", unix.O_DIRECTORY)
+	if err != nil {
+		return "open: " + err.Error()
+	}
+	defer unix.Close(fd)
+	if err := unix.Fstat(fd, &st); err != nil {
+		return "stat: " + err.Error()
+	}
+	real, err := realPath(fd, &st)
+	if err != nil {
+		return err.Error()
+	}
+	if real != cwd {
+		return errMoved.Error()
+	}
+	return unfit(fd, real, &st, access, v.forbidden())
 }
 
 // inside tells whether path is dir or below it.

@@ -41,6 +41,12 @@ type Image struct {
 	// an interpreter, or a position-independent program without one
 	// (DF_1_PIE). Plain shared objects are not, whatever their mode.
 	Program bool
+	// WriteExec names a segment that execve(2) maps writable and executable
+	// whatever PR_SET_MDWE says, or cannot map because of it: "PT_GNU_STACK"
+	// or "PT_LOAD 0x..." with its address; empty: none. A file without
+	// PT_GNU_STACK has none: its stack is not executable on 64 bits (Linux
+	// 5.8, arch/x86/include/asm/elf.h).
+	WriteExec string
 }
 
 // Parse reads the headers of an ELF file of the given size.
@@ -75,6 +81,15 @@ func Parse(r io.ReaderAt, size int64) (Image, error) {
 	dynflags := uint64(0)
 	for _, p := range progs {
 		switch elf.ProgType(p.Type) {
+		case elf.PT_GNU_STACK:
+			if elf.ProgFlag(p.Flags)&elf.PF_X != 0 {
+				img.WriteExec = "PT_GNU_STACK"
+			}
+		case elf.PT_LOAD:
+			const wx = elf.PF_W | elf.PF_X
+			if img.WriteExec == "" && elf.ProgFlag(p.Flags)&wx == wx {
+				img.WriteExec = fmt.Sprintf("PT_LOAD %#x", p.Vaddr)
+			}
 		case elf.PT_INTERP:
 			s, err := readString(r, size, p.Off, p.Filesz)
 			if err != nil {

@@ -91,6 +91,39 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestParseWriteExec(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		typ   elf.ProgType
+		flags elf.ProgFlag
+		want  string
+	}{
+		{"stack", elf.PT_GNU_STACK, elf.PF_R | elf.PF_W, ""},
+		{"executable stack", elf.PT_GNU_STACK, elf.PF_R | elf.PF_W | elf.PF_X, "PT_GNU_STACK"},
+		{"executable stack without W", elf.PT_GNU_STACK, elf.PF_X, "PT_GNU_STACK"},
+		{"code", elf.PT_LOAD, elf.PF_R | elf.PF_X, ""},
+		{"data", elf.PT_LOAD, elf.PF_R | elf.PF_W, ""},
+		{"both", elf.PT_LOAD, elf.PF_W | elf.PF_X, "PT_LOAD 0x5000"},
+		{"other segment", elf.PT_NOTE, elf.PF_W | elf.PF_X, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := elfBytes()
+			b[56] = 4 // program headers
+			at := 64 + 3*56
+			binary.LittleEndian.PutUint32(b[at:], uint32(tt.typ))
+			binary.LittleEndian.PutUint32(b[at+4:], uint32(tt.flags))
+			binary.LittleEndian.PutUint64(b[at+16:], 0x5000)
+			// The interpreter's name moves out of the way.
+			copy(b[0x140:], "/lib64/ld.so\x00")
+			binary.LittleEndian.PutUint64(b[64+8:], 0x140)
+			got, err := Parse(bytes.NewReader(b), int64(len(b)))
+			if err != nil || got.WriteExec != tt.want {
+				t.Errorf("WriteExec = %q, %v; want %q", got.WriteExec, err, tt.want)
+			}
+		})
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(elfBytes())
 	f.Add([]byte("\x7fELF\x02\x01\x01"))

@@ -46,6 +46,9 @@ const (
 	protWrite, protExec                  = 2, 4
 	readImpliesExec                      = 0x0400000
 	personalityQuery                     = 0xffffffff
+	renameWhiteout                       = 4
+	prioProcess                          = 0
+	fSetLease, fNotify                   = 1024, 1026
 )
 
 func eq(index uint8, value uint64) filter.Test {
@@ -176,6 +179,18 @@ func builtins(in rulesetInput) map[string]*builtin {
 		names: []string{"mknod"}, attack: device, must: node(1), miss: errno(eperm),
 	}, {
 		names: []string{"mknodat"}, attack: device, must: node(2), miss: errno(eperm),
+	}, {
+		names: []string{"renameat2"}, attack: "RENAME_WHITEOUT makes a device node (0/0) in a writable tree without mknod",
+		deny: []filter.Rule{{Tests: []filter.Test{masked(4, renameWhiteout, renameWhiteout)}, Verdict: errno(einval)}},
+	}, {
+		names: []string{"setpriority"}, attack: "an init that gets no processor time kills for a violation late",
+		must: [][]filter.Test{{eq(0, prioProcess), eq(1, 0)}}, miss: errno(eperm),
+	}, {
+		names: []string{"sched_setaffinity"}, attack: "an init that is tied to a busy processor",
+		must: anyOf(0, 0), miss: errno(eperm),
+	}, {
+		names: []string{"fcntl"}, attack: "leases delay whoever opens the file outside; directory notices signal",
+		deny: denyEach(1, []uint64{fSetLease, fNotify}, errno(eperm)),
 	}, {
 		names: []string{"ioctl"}, attack: "terminal input injection at any width (CVE-2017-5226, CVE-2019-10063); drivers' commands",
 		deny: denyEach(1, refusedIoctls, errno(eperm)), must: anyOf(1, openIoctls(in)...), miss: errno(enotty), widen: true,

@@ -47,7 +47,7 @@ func (v *view) executables() error {
 		if f.Kind != Directory && f.Kind != RegularFile {
 			return refuse(r.Pos, "", "filesystem.exec: %q is neither a directory nor a regular file", r.Path)
 		}
-		v.executable(v.spot(v.real(r.Path), f.Real), f.Real, f.Kind != Directory)
+		v.executable(v.spot(v.real(r.Path), f.Real), f.Real, f.Kind != Directory, r.Pos)
 		v.closure(v.in.Host.Exec[v.real(r.Path)].Closure)
 	}
 	return nil
@@ -130,12 +130,12 @@ func (v *view) closure(c elfclosure.Closure) {
 		files = append([]elfclosure.File{c.Loader}, files...)
 	}
 	for _, f := range files {
-		v.executable(v.spot(f.Path, f.Real), f.Real, true)
+		v.executable(v.spot(f.Path, f.Real), f.Real, true, policy.Pos{})
 	}
 }
 
 // executable binds source at p without noexec, once.
-func (v *view) executable(p, source string, file bool) {
+func (v *view) executable(p, source string, file bool, pos policy.Pos) {
 	for i := range v.shown {
 		m := &v.shown[i]
 		if m.kind == plan.Tree && m.flags&plan.Executable != 0 && m.flags&plan.Writable == 0 &&
@@ -143,7 +143,7 @@ func (v *view) executable(p, source string, file bool) {
 			return
 		}
 	}
-	v.mount(mount{kind: plan.Tree, path: p, source: source, flags: plan.Executable, file: file})
+	v.mount(mount{kind: plan.Tree, path: p, source: source, flags: plan.Executable, file: file, pos: pos})
 }
 
 // execOnce reports whether nothing but the one exec of the program is open:

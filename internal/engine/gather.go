@@ -101,7 +101,7 @@ func Gather(r Request) (Input, error) {
 
 // lookAtHost gathers the facts about files.
 func lookAtHost(in *Input, res *elfclosure.Resolver) (Host, error) {
-	h := Host{Paths: map[string]PathFact{}, Exec: map[string]ExecFact{}}
+	h := Host{Paths: map[string]PathFact{}, Ways: map[string][]string{}, Exec: map[string]ExecFact{}}
 	for _, name := range []string{"/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin"} {
 		st, err := os.Lstat(name)
 		switch {
@@ -166,8 +166,11 @@ func lookAtHost(in *Input, res *elfclosure.Resolver) (Host, error) {
 // look notes the fact about one path. A path that may not be searched is an
 // error: it cannot be told from one that would show.
 func (h *Host) look(p string, pos policy.Pos) error {
-	real, err := filepath.EvalSymlinks(p)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+	real, places, err := way(p)
+	if err == nil && len(places) > 0 {
+		h.Ways[p] = places
+	}
+	if err == nil && real == "" {
 		h.Paths[p] = PathFact{}
 		return nil
 	}
@@ -220,10 +223,15 @@ func (h *Host) executables(in *Input, res *elfclosure.Resolver) error {
 				err = h.stamp(f.Real)
 			}
 		case RegularFile:
-			fact, err = execFile(res, f.Real)
+			fact, err = execFile(res, f.Real, denyWriteExecute(&in.Policy))
 			if err == nil {
 				err = h.stamp(f.Real)
 			}
+		}
+		var refusal *Error
+		if errors.As(err, &refusal) {
+			refusal.Pos = r.Pos
+			return refusal
 		}
 		if err != nil {
 			return &Error{Status: StatusSetup, Pos: r.Pos, Msg: "filesystem.exec", Err: err}
@@ -255,7 +263,7 @@ func (h *Host) executables(in *Input, res *elfclosure.Resolver) error {
 	return nil
 }
 
-func execFile(res *elfclosure.Resolver, p string) (ExecFact, error) {
+func execFile(res *elfclosure.Resolver, p string, denyWX bool) (ExecFact, error) {
 	st, err := os.Stat(p)
 	if err != nil {
 		return ExecFact{}, err
@@ -269,6 +277,9 @@ func execFile(res *elfclosure.Resolver, p string) (ExecFact, error) {
 		return ExecFact{}, err
 	}
 	c, err := res.File(p)
+	if err == nil && denyWX && x && img.Program {
+		err = noWriteExec(p, img, c, res)
+	}
 	return ExecFact{Program: x && img.Program, Closure: c}, err
 }
 

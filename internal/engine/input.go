@@ -121,6 +121,10 @@ type Host struct {
 	// Paths holds a fact for every path that the policy names, with
 	// {{bundle}} replaced, and for the mount points of its tmpfs entries.
 	Paths map[string]PathFact
+	// Ways holds, for those of Paths that lead through symbolic links, the
+	// real places of these links in order; of an absent path the last entry
+	// is where it would be.
+	Ways map[string][]string
 	// Exec holds a fact for every path of filesystem.exec.
 	Exec map[string]ExecFact
 	// LoaderCache is set when /etc/ld.so.cache exists.

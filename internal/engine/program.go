@@ -76,10 +76,39 @@ func program(r Request, bundleDir string, res *elfclosure.Resolver) (Program, er
 	if err != nil {
 		return Program{}, &Error{Status: StatusRefused, Msg: fmt.Sprintf("cannot execute %q", p.Path), Err: err}
 	}
+	if denyWriteExecute(&r.Policy) {
+		if err := noWriteExec(p.Path, img, p.Closure, res); err != nil {
+			return Program{}, err
+		}
+	}
 	if len(p.Closure.Missing) > 0 {
 		return Program{}, refused(p.Path, "libraries not found: %s", strings.Join(p.Closure.Missing, ", "))
 	}
 	return p, nil
+}
+
+// noWriteExec refuses a program, or a loader, with memory that is writable and
+// executable from the start. PR_SET_MDWE looks at mmap(2) and mprotect(2), not
+// at the stack that execve(2) makes; a writable and executable PT_LOAD it
+// refuses when nothing is left to report it to. A library is no matter here:
+// for an executable stack the loader calls mprotect(2), which is refused.
+func noWriteExec(path string, img elfclosure.Image, c elfclosure.Closure, res *elfclosure.Resolver) error {
+	if img.WriteExec == "" && c.Loader.Real != "" {
+		loader, err := res.Open(c.Loader.Real)
+		if err != nil {
+			return &Error{Status: StatusRefused, Msg: fmt.Sprintf("cannot execute %q", path), Err: err}
+		}
+		path, img = c.Loader.Real, loader
+	}
+	if img.WriteExec == "" {
+		return nil
+	}
+	e := refused(path, "its segment %s is writable and executable, which memory_deny_write_execute refuses", img.WriteExec)
+	e.Hint = "execstack -c " + path + ", or rebuild it with -z noexecstack; else memory_deny_write_execute: false"
+	if img.WriteExec != "PT_GNU_STACK" {
+		e.Hint = "rebuild it without such a segment (ld -N makes one); else memory_deny_write_execute: false"
+	}
+	return e
 }
 
 // link notes a name that is not the real path.

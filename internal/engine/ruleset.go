@@ -14,6 +14,7 @@ import (
 
 const (
 	eperm        = 1
+	einval       = 22
 	enotty       = 25
 	enosys       = 38
 	enoprotoopt  = 92
@@ -130,6 +131,9 @@ func stances(in rulesetInput) (map[string]stance, map[uint32]stance, error) {
 				continue
 			}
 			for _, c := range calls {
+				if s.verdict.Kind != filter.Allow && indispensable(c, own) {
+					return noEnd(n, c)
+				}
 				names[c] = s
 			}
 		}
@@ -169,6 +173,31 @@ func stances(in rulesetInput) (map[string]stance, map[uint32]stance, error) {
 		return nil, nil, err
 	}
 	return names, numbers, nil
+}
+
+// indispensable tells whether a policy may not refuse a call, named itself
+// (own) or in a group: a launch that breaks once the filter is loaded ends by
+// exit, signal handlers return and sleeps are taken up again, and execveat(2)
+// starts the program. Refused in a group, exec-once lets that first one pass.
+func indispensable(call string, own bool) bool {
+	switch call {
+	case "exit", "exit_group", "rt_sigreturn", "restart_syscall":
+		return true
+	case "execveat":
+		return own
+	}
+	return false
+}
+
+func noEnd(n policy.Name, call string) error {
+	hint := "take it out"
+	switch {
+	case n.Text != call:
+		hint = "name the calls that are meant"
+	case call == "execveat":
+		hint = "take it out: without filesystem.exec the first exec is the only one"
+	}
+	return refuse(n.Pos, hint, "syscalls: %q would refuse %s, which every run needs", n.Text, call)
 }
 
 // expand returns the calls that n names, or for "nr:" its number. all takes a

@@ -76,6 +76,27 @@ func TestBuiltinRules(t *testing.T) {
 		{"personality query without permission", `{}`, "personality", args(0xffffffff), "allow"},
 		{"personality without permission", `{}`, "personality", args(0), "errno EPERM"},
 
+		{"rename", generous, "renameat2", args(0, 0, 0, 0, 1), "allow"},
+		{"RENAME_WHITEOUT", generous, "renameat2", args(0, 0, 0, 0, 4), "errno EINVAL"},
+		{"RENAME_WHITEOUT among others, high bits", `{}`, "renameat2", args(0, 0, 0, 0, high|5), "errno EINVAL"},
+		{"own priority", `{}`, "setpriority", args(0, 0, 19), "allow"},
+		{"own priority, high bits", `{}`, "setpriority", args(high, high, 19), "allow"},
+		{"init's priority", `{}`, "setpriority", args(0, 1, 19), "errno EPERM"},
+		{"init's priority under everything", generous, "setpriority", args(0, 1, 19), "errno EPERM"},
+		{"priority of the group", `{}`, "setpriority", args(1, 0, 19), "errno EPERM"},
+		{"priority of the user", `{}`, "setpriority", args(2, 0, 19), "errno EPERM"},
+		{"own processors", `{}`, "sched_setaffinity", args(0, 8), "allow"},
+		{"init's processors", `{}`, "sched_setaffinity", args(1, 8), "errno EPERM"},
+		{"init's processors, high bits", generous, "sched_setaffinity", args(high|1, 8), "errno EPERM"},
+		{"sched_setattr", `{}`, "sched_setattr", args(0), "errno EPERM"},
+		{"sched_setparam", `{}`, "sched_setparam", args(0), "errno EPERM"},
+		{"sched_setscheduler", `{}`, "sched_setscheduler", args(0), "errno EPERM"},
+		{"ioprio_set", `{}`, "ioprio_set", args(1, 0), "errno EPERM"},
+		{"F_SETLK", generous, "fcntl", args(3, 6), "allow"},
+		{"F_SETLEASE", generous, "fcntl", args(3, 1024), "errno EPERM"},
+		{"F_GETLEASE", generous, "fcntl", args(3, 1025), "allow"},
+		{"F_NOTIFY, high bits", `{}`, "fcntl", args(3, high|1026), "errno EPERM"},
+
 		{"no families", generous, "socket", args(2, 1, 0), "errno EAFNOSUPPORT"},
 		{"no families, vsock by a high bit", generous, "socket", args(high|40, 1, 0), "errno EAFNOSUPPORT"},
 		{"no families under base", `{}`, "socket", args(1, 1, 0), "errno EAFNOSUPPORT"},
@@ -119,6 +140,9 @@ func TestBuiltinRules(t *testing.T) {
 		{"rule cannot open TIOCSTI", `syscalls: {rules: [{names: [ioctl], args: [{index: 1, op: ge, value: 0}], action: allow}]}`, "ioctl", args(0, 0x5412), "errno EPERM"},
 		{"rule cannot open clone", `syscalls: {rules: [{names: [clone], args: [{index: 0, op: ge, value: 0}], action: allow}]}`, "clone", args(0x10000000), "violation"},
 		{"rule cannot open chmod", `syscalls: {rules: [{names: [chmod], args: [{index: 1, op: ge, value: 0}], action: allow}]}`, "chmod", args(0, 0o4755), "errno EPERM"},
+		{"rule cannot open init's priority", `syscalls: {rules: [{names: [setpriority], args: [{index: 1, op: eq, value: 1}], action: allow}]}`, "setpriority", args(0, 1), "errno EPERM"},
+		{"rule cannot open whiteouts", `syscalls: {rules: [{names: [renameat2], args: [{index: 4, op: ge, value: 0}], action: allow}]}`, "renameat2", args(0, 0, 0, 0, 4), "errno EINVAL"},
+		{"exec refused by its group", `syscalls: {deny: ["@process"]}`, "execve", args(), "violation"},
 		{"rule cannot open a family", `syscalls: {rules: [{names: [socket], args: [{index: 0, op: eq, value: 40}], action: allow}]}`, "socket", args(40), "errno EAFNOSUPPORT"},
 		{"rule refuses", `syscalls: {rules: [{names: [kill], args: [{index: 1, op: eq, value: 9}], action: errno, errno: EPERM}]}`, "kill", args(1, high|9), "errno EPERM"},
 		{"rule refuses, else", `syscalls: {rules: [{names: [kill], args: [{index: 1, op: eq, value: 9}], action: kill}]}`, "kill", args(1, 15), "allow"},
@@ -258,7 +282,8 @@ func FuzzRuleset(f *testing.F) {
 		}{
 			{"clone", args(0x10000000)}, {"clone3", args()}, {"openat2", args()}, {"chmod", args(0, 0o4755)}, {"fchmodat", args(0, 0, 0o2755)},
 			{"openat", args(0, 0, 0o101, 0o4755)}, {"mknod", args(0, 0o060000)}, {"ioctl", args(0, 0x5412)}, {"ioctl", args(0, high|0x541c)},
-			{"socketpair", args(1, 2)}, {"prlimit64", args(5)}, {"shmat", args(0, 0, 0o100000)}, {"socket", args(high|40, 1)},
+			{"socketpair", args(1, 2)}, {"prlimit64", args(5)}, {"setpriority", args(0, 1)}, {"sched_setaffinity", args(1)},
+			{"renameat2", args(0, 0, 0, 0, 4)}, {"fcntl", args(3, 1024)}, {"shmat", args(0, 0, 0o100000)}, {"socket", args(high|40, 1)},
 		} {
 			if c.name == "socket" && len(p.Sockets) > 0 {
 				continue

@@ -165,6 +165,9 @@ func (v *view) masks() error {
 			if within(v.inside, p) || v.script != "" && within(v.script, p) {
 				return refuse(r.Pos, "", "filesystem.mask: %q hides the program", r.Path)
 			}
+			if err := v.held(p, r.Pos, "filesystem.mask"); err != nil {
+				return err
+			}
 			hidden[p] = dir && !v.isFile(p)
 		}
 	}

@@ -44,6 +44,10 @@ func userRules(arch string, rules []policy.Rule) (map[uint32][]userRule, error) 
 				out[nr] = append(out[nr], u)
 			}
 			for _, name := range calls {
+				// Whatever its arguments: exec-once does not cover rules.
+				if u.action != "allow" && indispensable(name, true) {
+					return nil, noEnd(n, name)
+				}
 				nr, ok := syscalls.Number(arch, name)
 				if !ok {
 					continue // a call of the other architecture

@@ -93,6 +93,9 @@ func makeView(in *Input) (*view, error) {
 	if err := v.executables(); err != nil {
 		return nil, err
 	}
+	if err := v.holes(); err != nil {
+		return nil, err
+	}
 	if err := v.masks(); err != nil {
 		return nil, err
 	}
@@ -209,6 +212,11 @@ func (v *view) add(m mount) error {
 	}
 	const differs = plan.Writable | plan.Executable | plan.Mapped
 	if m.kind == plan.Tree && o.flags&differs == m.flags&differs {
+		if o.flags&plan.Writable != 0 {
+			// Unmounted, it could be replaced by a link, and the run after
+			// that would write where the link leads.
+			return refuse(m.pos, "take it out", "filesystem.write: %q is part of the writable tree %q", m.path, o.path)
+		}
 		return nil // there already, with the same rights
 	}
 	v.mount(m)

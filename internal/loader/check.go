@@ -44,7 +44,7 @@ func Check(path string) error {
 		}
 		req, err := engine.ForBundle(&b, 0, "", feature.Probe())
 		if err == nil {
-			_, _, err = compile(req)
+			_, err = compile(req)
 		}
 		return located(path, src, err)
 	}
@@ -65,7 +65,7 @@ func compilePolicy(p policy.Policy) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = compile(engine.Request{Policy: p, Path: self, Features: feature.Probe()})
+	_, err = compile(engine.Request{Policy: p, Path: self, Features: feature.Probe()})
 	return err
 }
 

@@ -97,6 +97,10 @@ func Find(places []Place, words []string) (b registry.Bundle, in Place, used int
 
 // Run compiles the command that the words begin with and keeps its plan.
 func Run(flag string, words []string) (p *plan.Plan, encoded []byte, used int, err error) {
+	cwd, err := unix.Getwd() // not os.Getwd: the name that sbx takes, not PWD's
+	if err != nil {
+		cwd = ""
+	}
 	places, err := Open(flag)
 	if err != nil {
 		return nil, nil, 0, err
@@ -127,9 +131,13 @@ func Run(flag string, words []string) (p *plan.Plan, encoded []byte, used int, e
 			in.Generation++
 		}
 	}
-	p, encoded, err = compile(in)
+	p, err = compile(in)
 	if err != nil {
 		return nil, nil, 0, located(b.File, b.Source, err)
+	}
+	p.Key, p.Registries = place.Key, ctl.RegistryList(flag, cwd)
+	if encoded, err = p.Encode(); err != nil {
+		return nil, nil, 0, err
 	}
 	keep(path, encoded)
 	return p, encoded, used, nil
@@ -150,9 +158,12 @@ func Exec(policyName string, words []string) (p *plan.Plan, encoded []byte, err 
 	if !strings.Contains(words[0], "/") {
 		req.Stamps = append(req.Stamps, searched(req.Policy, words[0])...)
 	}
-	p, encoded, err = compile(req)
+	p, err = compile(req)
 	if err != nil {
 		return nil, nil, located(policyName, src, err)
+	}
+	if encoded, err = p.Encode(); err != nil {
+		return nil, nil, err
 	}
 	keep(state.ExecPath(state.Dir(), policyName, key), encoded)
 	return p, encoded, nil
@@ -188,17 +199,12 @@ func readPolicy(name string) (policy.Policy, []byte, []plan.Stamp, error) {
 }
 
 // compile gathers and compiles.
-func compile(req engine.Request) (*plan.Plan, []byte, error) {
+func compile(req engine.Request) (*plan.Plan, error) {
 	in, err := engine.Gather(req)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	p, err := engine.Compile(in)
-	if err != nil {
-		return nil, nil, err
-	}
-	b, err := p.Encode()
-	return p, b, err
+	return engine.Compile(in)
 }
 
 // keep stores a plan where the state can be written. Where it cannot, the

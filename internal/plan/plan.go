@@ -29,6 +29,14 @@ type Plan struct {
 	// Generation is the snapshot's increasing number; 0 for `sbx exec`.
 	Generation uint64
 
+	// Key is the part of the state directory that the plan belongs to: that
+	// of the registry which has the bundle. Empty for `sbx exec`.
+	Key string
+	// Registries are the directories, absolute and in order of precedence,
+	// that were looked through for the bundle: with another list the name may
+	// mean another one. Empty for `sbx exec`.
+	Registries []string
+
 	// Stamps must all match, or the plan is stale.
 	Stamps []Stamp
 

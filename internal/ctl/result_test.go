@@ -1,0 +1,127 @@
+package ctl
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/plan"
+)
+
+func TestOpenReport(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string) string {
+		if err := os.WriteFile(dir+"/"+name, []byte("before"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return dir + "/" + name
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	target := file("target")
+	must(os.Symlink(target, dir+"/link"))
+	must(os.Symlink(dir+"/nonesuch", dir+"/dangling"))
+	must(unix.Mkfifo(dir+"/pipe", 0o600))
+	must(unix.Mkfifo(dir+"/read", 0o600))
+	reader, err := unix.Open(dir+"/read", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	must(err)
+	defer unix.Close(reader)
+	for _, tt := range []struct{ name, path, err string }{
+		{"new", dir + "/new", ""},
+		{"own", file("own"), ""},
+		{"link", dir + "/link", "symbolic link"},
+		{"dangling link", dir + "/dangling", "symbolic link"},
+		{"pipe without a reader", dir + "/pipe", "no regular file"},
+		{"pipe", dir + "/read", "no regular file"},
+		{"directory", dir, "no regular file"},
+		{"device", "/dev/null", "no regular file"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			fd, err := openReport(tt.path)
+			if err == nil {
+				unix.Close(fd)
+			}
+			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Fatalf("got %v, want %q", err, tt.err)
+			}
+			if err == nil {
+				if b, err := os.ReadFile(tt.path); err != nil || len(b) != 0 {
+					t.Errorf("%q, %v: want it empty", b, err)
+				}
+			}
+		})
+	}
+	if b, _ := os.ReadFile(target); string(b) != "before" {
+		t.Errorf("the link's target is %q", b)
+	}
+	if _, err := os.Lstat(dir + "/nonesuch"); err == nil {
+		t.Error("a file was made through a link")
+	}
+	if os.Geteuid() == 0 { // only root can make somebody else's file
+		other := file("other")
+		must(os.Chown(other, 65534, 65534))
+		if fd, err := openReport(other); err == nil || !strings.Contains(err.Error(), "user 65534") {
+			t.Errorf("another user's file: %d, %v", fd, err)
+		}
+		if b, _ := os.ReadFile(other); string(b) != "before" {
+			t.Errorf("another user's file is %q", b)
+		}
+	}
+}
+
+func TestEnvFile(t *testing.T) {
+	pass := &plan.Plan{Env: plan.Env{Pass: []string{"A"}}}
+	null, err := os.OpenFile("/dev/null", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	dir, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	text := func(s string) *os.File {
+		f, err := os.CreateTemp(t.TempDir(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		if _, err := f.WriteString(s); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Seek(0, 0); err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	for _, tt := range []struct {
+		name string
+		fd   int
+		err  string
+	}{
+		{"not open", 1 << 19, "--env-file 524288: no descriptor open for reading"},
+		{"open for writing", int(null.Fd()), "no descriptor open for reading"},
+		{"directory", int(dir.Fd()), "is a directory"},
+		{"too large", int(text("A=" + strings.Repeat("x", maxEnvFile)).Fd()), "larger"},
+		{"name not passed", int(text("B=1\n").Fd()), "does not pass"},
+		{"good", int(text("A=1\n").Fd()), ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v := &Invocation{EnvFile: tt.fd, StatusFD: -1}
+			env, err := v.environ(pass)
+			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Fatalf("got %v, want %q", err, tt.err)
+			}
+			if err == nil && env[len(env)-1] != "A=1" {
+				t.Errorf("environment %q", env)
+			}
+		})
+	}
+}
