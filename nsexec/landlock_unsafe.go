@@ -1,6 +1,8 @@
 package nsexec
 
 import (
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-project/sbx/internal/plan"
@@ -63,6 +65,9 @@ func (p *program) landlock(c Config) {
 		if s.Flags&plan.SourceCwd != 0 {
 			path = c.Cwd
 		}
+		if hidden(c.Plan.View, i) {
+			continue
+		}
 		if s.Kind == plan.Tmpfs || s.Kind == plan.Tree && s.Flags&plan.Writable != 0 {
 			rights := view
 			if s.Flags&plan.OverFile != 0 {
@@ -80,12 +85,23 @@ func (p *program) landlock(c Config) {
 		}
 	}
 	for i := range c.Plan.View {
-		if s := &c.Plan.View[i]; list && s.Kind == plan.Tree && s.Flags&plan.Executable != 0 {
+		if s := &c.Plan.View[i]; list && s.Kind == plan.Tree && s.Flags&plan.Executable != 0 && !hidden(c.Plan.View, i) {
 			p.allowPath(rules, s.Path, unix.LANDLOCK_ACCESS_FS_EXECUTE, s.Flags&plan.Optional != 0)
 		}
 	}
 	p.add(unix.SYS_LANDLOCK_RESTRICT_SELF, 0, 0).arg(0, rules)
 	p.add(unix.SYS_CLOSE).arg(0, rules)
+}
+
+// hidden tells whether a later step covers a directory above step i: a mask.
+// Its path then leads nowhere, or into the cover.
+func hidden(view []plan.Step, i int) bool {
+	for _, s := range view[i+1:] {
+		if (s.Kind == plan.Tmpfs || s.Kind == plan.Tree) && s.Flags&plan.SourceCwd == 0 && strings.HasPrefix(view[i].Path, s.Path+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // beneath lays out struct landlock_path_beneath_attr, which is packed.

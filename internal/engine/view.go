@@ -99,7 +99,7 @@ func makeView(in *Input) (*view, error) {
 	if err := v.masks(); err != nil {
 		return nil, err
 	}
-	if v.dirs["/dev"] {
+	if v.has("/dev") {
 		v.step(plan.Step{Kind: plan.Seal, Path: "/dev"})
 	}
 	v.step(plan.Step{Kind: plan.Seal, Path: "/"})

@@ -48,6 +48,11 @@ func ownCgroup() (dir, detail string) {
 	if mount == "" {
 		return "", "no cgroup2 file system is mounted"
 	}
+	// Root's runs are below the mount point wherever root is started, as
+	// internal/cgroup.Open has it.
+	if os.Geteuid() == 0 && unix.Access(mount, unix.W_OK) == nil {
+		return mount, "at " + mount
+	}
 	own, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return "", err.Error()

@@ -70,6 +70,7 @@ func Reference(rs Ruleset) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("call %d: %w", nr, err)
 		}
+		list = level(list)
 		if conditions += len(list); conditions > maxConditions {
 			return nil, fmt.Errorf("%w: over %d conditions in all", ErrInexpressible, maxConditions)
 		}
@@ -149,4 +150,35 @@ func export(f *seccomp.ScmpFilter) ([]byte, error) {
 		return nil, fmt.Errorf("libseccomp: export: %w", readErr)
 	}
 	return out, nil
+}
+
+// level makes every cube test every argument that any of the list tests, by
+// splitting it at a bit. libseccomp 2.5.4 loses the later tests of a rule
+// beside one that tests fewer arguments: with "arg0 == 1" beside "arg0 == 2,
+// arg1 & 15 == 1, arg2 == 0" it allows (2, 1, 1).
+func level(list []answered) []answered {
+	var tested [6]bool
+	for _, a := range list {
+		for i, mask := range a.mask {
+			tested[i] = tested[i] || mask != 0
+		}
+	}
+	for i := range tested {
+		if !tested[i] {
+			continue
+		}
+		var out []answered
+		for _, a := range list {
+			if a.mask[i] != 0 {
+				out = append(out, a)
+				continue
+			}
+			a.mask[i] = 1
+			out = append(out, a)
+			a.value[i] = 1
+			out = append(out, a)
+		}
+		list = out
+	}
+	return list
 }
