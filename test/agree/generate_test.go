@@ -149,6 +149,9 @@ func (g *generator) filesystem(i int) {
 // open; under the others it does one thing in each run.
 var needed = []string{"write", "close", "openat", "newfstatat", "faccessat", "mmap", "exit_group"}
 
+// everyRun are the calls that no policy may refuse.
+var everyRun = []string{"exit", "exit_group", "rt_sigreturn", "restart_syscall", "execve", "execveat"}
+
 // closes tells whether refusing the group would end reporting, or the run's
 // regular end.
 func closes(group string, names []string) bool {
@@ -160,8 +163,9 @@ func closes(group string, names []string) bool {
 func (g *generator) refusable(quiet bool) (groups, names []string) {
 	keep := needed
 	if quiet {
-		keep = []string{"exit_group"}
+		keep = nil
 	}
+	keep = append(slices.Clone(keep), everyRun...)
 	for _, group := range syscalls.Groups() {
 		if !closes(group, keep) {
 			groups = append(groups, group)
