@@ -24,7 +24,8 @@ func (p *program) workload(c Config) error {
 	p.defaultSignals(c.Ignored)
 	p.begin("reset", "", "personality, scheduling and timer slack")
 	p.add(unix.SYS_PERSONALITY, 0) // ADDR_NO_RANDOMIZE and its like
-	p.add(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)
+	// 0 would mean the launching thread's; the kernel's default is 50,000 ns.
+	p.add(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, 50_000, 0, 0, 0)
 	if c.ResetSched {
 		p.add(unix.SYS_SCHED_SETSCHEDULER, 0, 0, put(&p.mem, uint64(0)))
 		p.add(unix.SYS_SETPRIORITY, 0, 0, 0)

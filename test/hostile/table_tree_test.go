@@ -69,7 +69,8 @@ var filesTable = []group{
 		umount-sub`},
 	{line: 7, class: 'E', bare: true, acts: "open-tree-setattr open-tree-attr mount-bind mount-tmpfs mount-shared umount-proc remount-root remount-proc"},
 	{line: 7, class: 'E', acts: "remount-bind remount-super mount-setattr mount-setattr-recursive fspick-reconfigure umount-tree remount-i386"},
-	{line: 7, class: 'E', bare: true, acts: "ro-fifo-write ro-fifo-read"},
+	{line: 7, class: 'E', bare: true, acts: "ro-fifo-write"},
+	{line: 7, class: 'E', bare: true, needs: open("a FIFO in a read tree can be read"), acts: "ro-fifo-read"},
 	{line: 8, class: 'E', bare: true, needs: needMounts, setup: submount, acts: "hidden-beneath"},
 	{line: 8, class: 'E', long: true, needs: needMounts, setup: late, acts: "late-mount"},
 	{line: 12, class: 'E', bare: true, needs: planted0, acts: "ro-device-node rw-device-node"},
@@ -77,7 +78,7 @@ var filesTable = []group{
 		unix-dgram-sendto-rw unix-pair-dgram-connect unix-pair-dgram-sendto unix-pair-dgram-sendmsg unix-pair-raw-sendmsg unix-pair-dgram-cloexec unix-pair-dgram-stray
 		unix-socket-stray unix-abstract-stream unix-abstract-stray unix-bind-rw`},
 	{line: 9, class: 'H', acts: "unix-socket-i386 socketcall-unix socketcall-abstract"},
-	{line: 9, class: 'E', bare: true, setup: withSocket, acts: "stdin-socket"},
+	{line: 9, class: 'E', bare: true, setup: withSocket, needs: open("a connected local stream given as 0, 1 or 2 is the caller's word"), acts: "stdin-socket"},
 }
 
 // withSocket gives a socket of the host as standard input.
