@@ -5,8 +5,8 @@
 //
 // This is the small executable that every invocation pays for: it carries out
 // `run`, `exec` and `version` itself and executes sbxd, which lies beside it,
-// for every other verb. (The two settings above keep the runtime from reading
-// control group files at every start; sbx uses one processor at a time.)
+// for every other verb. (The two settings above keep the runtime from changing
+// its number of processors while a run goes on; sbx uses one at a time.)
 package main
 
 import (

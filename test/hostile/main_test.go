@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -26,6 +27,9 @@ func TestMain(m *testing.M) {
 	// The acts judge what they inherit, so the caller's own umask must not
 	// decide the fixture's modes.
 	syscall.Umask(0)
+	// Nor what it ignores (nohup, a shell's background job): a handler here
+	// gives those whom we start the default again.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT)
 	dir, err := os.MkdirTemp("", "sbxh-build-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -30,6 +31,9 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) int {
 	syscall.Umask(0o022)
+	// What the caller ignores (nohup, a shell's background job) would be
+	// ignored by every sbx that is started here; a handler undoes that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT)
 	// A guest's root is a file system that takes no mapped mounts; its
 	// scratch disk is ext4.
 	for _, dir := range []string{os.Getenv("SBX_TEST_DIR"), "/scratch", os.TempDir()} {
