@@ -26,6 +26,16 @@ func TestScript(t *testing.T) {
 	syscall.Umask(0o022)
 	bin := t.TempDir()
 	for name, cgo := range map[string]string{"sbx": "0", "sbxd": os.Getenv("CGO_ENABLED")} {
+		if built := os.Getenv("SBX_TEST_BIN"); built != "" {
+			program, err := os.ReadFile(filepath.Join(built, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(bin, name), program, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
 		cmd := exec.Command("go", "build", "-o", filepath.Join(bin, name), "../"+name)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 		if cgo == "" {
