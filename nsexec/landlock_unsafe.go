@@ -26,9 +26,9 @@ func landlockABI() int {
 // What lies outside the view is not opened at all. Mounts do not hold that
 // alone: /proc/self/fd/0 leads to a file of the host by the host's own mount,
 // and opening it anew could give more than the descriptor does, such as
-// writing to the caller's own file that was given as `< file`. Files and
-// terminals given as 0, 1 and 2 can be opened anew for what their
-// descriptors are open for; pipes and sockets are not judged by Landlock.
+// writing to the caller's own file that was given as `< file`. Files
+// given as 0, 1 and 2 can be opened anew for what their descriptors are open
+// for; pipes and sockets are not judged by Landlock.
 //
 // With an exec list, nothing but what the view shows without noexec is
 // executed. Landlock judges execve(2) and the ELF interpreter, not mappings;
@@ -127,14 +127,18 @@ func (p *program) allowPath(rules int, path string, rights uint64, optional bool
 	p.add(unix.SYS_CLOSE).arg(0, fd)
 }
 
-// descriptorRights are those that a given file or terminal may be opened
+// descriptorRights are those that a given file may be opened
 // anew with: what its descriptor is open for.
 func descriptorRights(fd int, file, write uint64) uint64 {
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil {
 		return 0
 	}
-	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFCHR {
+	// /dev/null and its like, but no terminal: opened anew it could become
+	// the run's controlling terminal.
+	const memoryDevices = 1
+	memory := st.Mode&unix.S_IFMT == unix.S_IFCHR && unix.Major(st.Rdev) == memoryDevices
+	if st.Mode&unix.S_IFMT != unix.S_IFREG && !memory {
 		return 0
 	}
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)

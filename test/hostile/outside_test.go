@@ -93,9 +93,11 @@ func TestFromOutside(t *testing.T) {
 		links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", work.pid))
 		check(20, 'E', "program-descriptors", len(links) == 3, fmt.Sprintf("%d descriptors", len(links)))
 		for _, link := range []string{"root", "cwd"} {
-			target, _ := os.Stat(fmt.Sprintf("/proc/%d/%s/", init.pid, link))
+			target, err := os.Stat(fmt.Sprintf("/proc/%d/%s/", init.pid, link))
 			host, _ := os.Stat("/")
-			check(24, 'E', "init-"+link, target != nil && !os.SameFile(target, host), "init's "+link+" is the host's root")
+			// Without privilege the way itself is closed: init is undumpable.
+			closed := os.Geteuid() != 0 && os.IsPermission(err)
+			check(24, 'E', "init-"+link, closed || target != nil && !os.SameFile(target, host), "init's "+link+" is the host's root")
 		}
 		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", init.pid))
 		for _, fd := range fds {
