@@ -29,6 +29,16 @@ type Plan struct {
 	// Generation is the snapshot's increasing number; 0 for `sbx exec`.
 	Generation uint64
 
+	// Refusal is not empty for a name that refuses: the reason (quarantine).
+	// Such a plan has no program and is never launched.
+	Refusal string
+	// Counts is set when the verdicts of runs count: who made the plan may
+	// write the registry's state.
+	Counts bool
+	// Journal asks for a record of the end of each run: the revision is in
+	// probation, or no run of it has ended yet.
+	Journal bool
+
 	// Key is the part of the state directory that the plan belongs to: that
 	// of the registry which has the bundle. Empty for `sbx exec`.
 	Key string
