@@ -165,6 +165,13 @@ var rooms = []struct {
 		{"flag", "see internal/ctl"},
 		{"net", "it knows no sockets"},
 	}},
+	{pkg: "internal/daemon", bans: []ban{
+		{own("policy"), "it answers callers; what a policy means is in the plan"},
+		{own("registry"), "it is given commands by name (Commands)"},
+		{own("internal/filter"), "it launches compiled plans"},
+		{cobra, "flags and help belong to the command"},
+		{"net/http", "the run socket speaks internal/wire; the admin API is a room of its own"},
+	}},
 	{pkg: "internal/ctl", bans: []ban{
 		{own("policy"), "linked into sbx"},
 		{own("registry"), "linked into sbx"},
