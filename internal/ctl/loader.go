@@ -69,6 +69,10 @@ func (v *Invocation) load() (p *plan.Plan, used, status int, err error) {
 	pid, err := syscall.ForkExec(path, args, &syscall.ProcAttr{
 		Env:   os.Environ(),
 		Files: []uintptr{uintptr(null), uintptr(pipe[1]), 2},
+		// Compiling takes a second on a loaded host: a killed sbx leaves
+		// nobody who does it for no one. (The signal is bound to the thread;
+		// Go ends none that no goroutine was locked to.)
+		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	})
 	unix.Close(null)
 	unix.Close(pipe[1])

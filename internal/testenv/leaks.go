@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,11 +19,12 @@ const leakWait = 5 * time.Second
 // nothing.
 type Watch struct {
 	// Globs are patterns (path/filepath) of entries that must not appear,
-	// besides /run/sbx*, /tmp/sbx* and /dev/shm/sbx*.
+	// besides sbx* in /run, /dev/shm and the directory for temporary files
+	// (TMPDIR, which tests that run side by side do not share).
 	Globs []string
 	// Programs are names of workloads: no process whose comm, or the base
 	// name of whose executable, is one of them may be left. A comm has at
-	// most 15 bytes.
+	// most 15 bytes. Those below another test binary are that one's.
 	Programs []string
 }
 
@@ -35,8 +35,9 @@ type Watch struct {
 //
 // It must be called before anything whose removal is a Cleanup of the test,
 // and not in parallel tests: descriptors and children belong to the process.
-// It does not see mounts of other mount namespaces, nor what another test
-// binary that runs at the same time does to the host.
+// What belongs to a living process that this one did not start is not looked
+// at: another test binary may run at the same time. It does not see mounts of
+// other mount namespaces.
 func NoLeaks(t testing.TB, watch ...Watch) {
 	t.Helper()
 	var w Watch
@@ -68,11 +69,12 @@ func snapshot(w Watch) []string {
 			items = append(items, kind+" "+name)
 		}
 	}
-	add("cgroup", leaves()...)
+	family := readFamily()
+	add("cgroup", leaves(family)...)
 	add("mount", mounts()...)
 	add("descriptor", descriptors()...)
-	add("process", processes(w.Programs)...)
-	for _, glob := range append([]string{"/run/sbx*", "/tmp/sbx*", "/dev/shm/sbx*"}, w.Globs...) {
+	add("process", family.left(w.Programs)...)
+	for _, glob := range append([]string{"/run/sbx*", os.TempDir() + "/sbx*", "/dev/shm/sbx*"}, w.Globs...) {
 		matches, err := filepath.Glob(glob)
 		if err != nil {
 			// A bad pattern would never match: that is a bug of the test.
@@ -109,7 +111,8 @@ func both(a, b []string) []string {
 
 // leaves lists the directories below the places for leaves: "sbx" at the mount
 // point, and what a test made beside it under a name that begins with "sbx-".
-func leaves() []string {
+// A leaf in which, or for which, a stranger lives is his.
+func leaves(all family) []string {
 	mount := CgroupMount()
 	if mount == "" {
 		return nil
@@ -118,10 +121,26 @@ func leaves() []string {
 	for _, pattern := range []string{"/sbx/*/cgroup.procs", "/sbx-*/cgroup.procs", "/sbx-*/*/cgroup.procs"} {
 		files, _ := filepath.Glob(mount + pattern)
 		for _, file := range files {
-			out = append(out, filepath.Dir(file))
+			dir := filepath.Dir(file)
+			if !slices.ContainsFunc(append(strings.Fields(read(file)), makers(dir[len(mount):])...), all.stranger) {
+				out = append(out, dir)
+			}
 		}
 	}
 	return out
+}
+
+// makers are the pids in the names of a leaf and of the place that it is in:
+// run-TIME-PID of a run, sbx-test-PID and what follows of a test.
+func makers(path string) []string {
+	var pids []string
+	for _, name := range strings.Split(path, "/") {
+		f := strings.Split(name, "-")
+		if len(f) == 3 && f[0] == "run" || len(f) >= 3 && f[0] == "sbx" && f[1] == "test" {
+			pids = append(pids, f[2])
+		}
+	}
+	return pids
 }
 
 // mounts lists this mount namespace without the ids, which are reused.
@@ -150,51 +169,6 @@ func descriptors() []string {
 			continue
 		}
 		out = append(out, e.Name()+" "+target)
-	}
-	return out
-}
-
-// processes lists the descendants of this process and whatever runs one of the
-// programs.
-func processes(programs []string) []string {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil
-	}
-	type process struct{ comm, parent string }
-	all := make(map[string]process)
-	for _, e := range entries {
-		if _, err := strconv.Atoi(e.Name()); err != nil {
-			continue
-		}
-		// "pid (comm) state ppid ...": comm may hold spaces and brackets
-		// (proc_pid_stat(5)), so it ends at the last one.
-		stat := read("/proc/" + e.Name() + "/stat")
-		open, end := strings.IndexByte(stat, '('), strings.LastIndexByte(stat, ')')
-		if open < 0 || end < open {
-			continue
-		}
-		if f := strings.Fields(stat[end+1:]); len(f) > 1 {
-			all[e.Name()] = process{comm: stat[open+1 : end], parent: f[1]}
-		}
-	}
-	self := strconv.Itoa(os.Getpid())
-	var out []string
-	for pid, p := range all {
-		mine := slices.Contains(programs, p.comm)
-		if exe, err := os.Readlink("/proc/" + pid + "/exe"); err == nil {
-			mine = mine || slices.Contains(programs, filepath.Base(exe))
-		}
-		for up := pid; !mine; {
-			parent, ok := all[up]
-			if !ok {
-				break
-			}
-			mine, up = parent.parent == self, parent.parent
-		}
-		if mine && pid != self {
-			out = append(out, pid+" "+p.comm)
-		}
 	}
 	return out
 }

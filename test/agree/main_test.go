@@ -33,7 +33,7 @@ func run(m *testing.M) int {
 			break
 		}
 	}
-	dir, err := os.MkdirTemp("", "sbxa-bin-")
+	dir, err := os.MkdirTemp("", "agree-bin-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

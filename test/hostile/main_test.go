@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	// Nor what it ignores (nohup, a shell's background job): a handler here
 	// gives those whom we start the default again.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT)
-	dir, err := os.MkdirTemp("", "sbxh-build-")
+	dir, err := os.MkdirTemp("", "hostile-build-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -173,6 +173,54 @@ func leaves() []string {
 	return found
 }
 
+// TestKilledCold: so does SIGKILL while no plan is fresh and sbxd makes one,
+// however long that takes: here for ever, since sbxd is stopped.
+func TestKilledCold(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		testenv.NoLeaks(t)
+		for caught, i := 0, 0; caught < 5; i++ {
+			if i == 200 {
+				t.Fatalf("sbxd was met at work %d times in %d rounds", caught, i)
+			}
+			// Another file each time: the plan that was kept is stale.
+			c := h.act(h.policy(t, "cold", "env: {set: {ROUND: \""+strconv.Itoa(i)+"\"}}\n"), "deaf", "1m")
+			c.plain = true
+			cmd, _ := h.command(context.Background(), c)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for end := time.Now().Add(slow(time.Second)); time.Now().Before(end); {
+				if pid := loaderOf(cmd.Process.Pid); pid != 0 && unix.Kill(pid, unix.SIGSTOP) == nil {
+					caught++
+					break
+				}
+			}
+			cmd.Process.Kill()
+			cmd.Wait()
+			if nothingLeft(t, time.Second); t.Failed() {
+				t.Fatalf("in round %d", i+1)
+			}
+		}
+		wantEnd(t, h.run(t, h.act("", "exit", "0")), 0, "ok") // sweeps
+	})
+}
+
+// loaderOf is the pid of the sbxd that a process waits for, or 0.
+func loaderOf(parent int) int {
+	dir := "/proc/" + strconv.Itoa(parent) + "/task/"
+	threads, _ := os.ReadDir(dir)
+	for _, thread := range threads {
+		text, _ := os.ReadFile(dir + thread.Name() + "/children")
+		for _, child := range strings.Fields(string(text)) {
+			if exe, _ := os.Readlink("/proc/" + child + "/exe"); exe == bin+"/sbxd" {
+				pid, _ := strconv.Atoi(child)
+				return pid
+			}
+		}
+	}
+	return 0
+}
+
 // TestInitKilled: should init be killed from outside, the run ends and is not
 // taken for a good one.
 func TestInitKilled(t *testing.T) {
