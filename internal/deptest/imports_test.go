@@ -17,6 +17,7 @@ func own(short string) string { return module + "/" + short }
 const (
 	yaml       = "github.com/goccy/go-yaml"
 	cobra      = "github.com/spf13/cobra"
+	fsnotify   = "github.com/fsnotify/fsnotify"
 	libseccomp = "github.com/seccomp/libseccomp-golang"
 )
 
@@ -33,7 +34,7 @@ func TestHotPath(t *testing.T) {
 		{"github.com/prometheus", "metrics are the daemon's; linked, it more than doubles the start"},
 		{"github.com/cilium/ebpf", "BPF is sbxd's"},
 		{"github.com/containerd/cgroups", "internal/cgroup does what a run needs"},
-		{"github.com/fsnotify/fsnotify", "watching the registry is the daemon's"},
+		{fsnotify, "watching the registry is the daemon's"},
 		{"net", "a client of the daemon's socket needs x/sys/unix only"},
 		{"fmt", "it costs a quarter of a millisecond at every start; messages are put together with strconv"},
 		{"encoding/json", "see fmt; the report is written by hand (runner/json.go)"},
@@ -154,6 +155,10 @@ var rooms = []struct {
 		{own("internal/engine"), "the engine takes bundles from it"},
 		{"os/exec", "it starts no process"},
 	}},
+	{pkg: "registry/watch", only: []string{fsnotify, "golang.org/x/sys/unix"}, bans: []ban{
+		{own("registry"), "a hint knows paths and no bundles"},
+		{"os/exec", "it starts nothing"},
+	}},
 	{pkg: "internal/filter", only: []string{"golang.org/x/sys/unix", libseccomp, own("internal/syscalls")}, bans: []ban{
 		{own("policy"), "a ruleset is numbers; what a policy means is the engine's"},
 		{"os/exec", "it starts nothing"},
@@ -212,6 +217,7 @@ func TestSoleImporters(t *testing.T) {
 	}{
 		{libseccomp, []string{"internal/filter"}, "it is the only cgo, and the oracle of one compiler"},
 		{yaml, []string{"internal/yamlnode"}, "strictness and positions are decided in one place"},
+		{fsnotify, []string{"registry/watch"}, "what an event is worth is decided in one place"},
 		{cobra, []string{"cmd/sbxd"}, "flags and help belong to the command"},
 		{own("internal/testenv"), nil, "for tests only"},
 		{"plugin", nil, "nothing is loaded into a running sbx"},
