@@ -112,7 +112,8 @@ func run(t *testing.T, p *plan.Plan, args ...string) (Record, *Child, unix.WaitS
 		}
 		last = r
 		if r.Kind == NeedMaps {
-			if err := c.WriteMaps(1879048192 + 32*uint32(c.PID)); err != nil {
+			id := 1879048192 + 32*uint32(c.PID)
+			if err := c.WriteMaps(HostIDs{UID: id, GID: id, Nobody: id + 1}); err != nil {
 				t.Fatal(err)
 			}
 			if err := c.Proceed(); err != nil {

@@ -10,12 +10,12 @@ import (
 )
 
 // MapNamespace makes a user namespace that carries a map for an idmapped
-// mount (mount_setattr(2), Linux 5.12): the owner on disk is hostID to the
+// mount (mount_setattr(2), Linux 5.12): the owner on disk is the run to the
 // kernel, everybody else is nobody. What the run makes belongs to the owner
 // and his group; where that is group 0, to the group with the owner's number.
 // An owner of 0 is for trees that are shown read-only. The caller closes the descriptor. Needs
 // CAP_SETUID and CAP_SETGID, and user namespaces.
-func MapNamespace(owner, ownerGroup, hostID uint32) (int, error) {
+func MapNamespace(owner, ownerGroup uint32, run HostIDs) (int, error) {
 	args := &unixCloneArgs{flags: unix.CLONE_NEWUSER | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
 	syscall.ForkLock.Lock()
 	pid, errno := clonePause(args, uintptr(unix.Getpid()))
@@ -33,18 +33,18 @@ func MapNamespace(owner, ownerGroup, hostID uint32) (int, error) {
 		}
 	}()
 	base := "/proc/" + strconv.Itoa(int(pid))
-	if err := writeFile(base+"/uid_map", ids(owner, hostID)); err != nil {
+	if err := writeFile(base+"/uid_map", ids(owner, run.UID)); err != nil {
 		return -1, err
 	}
-	groups := ids(ownerGroup, hostID)
+	groups := ids(ownerGroup, run.GID)
 	if ownerGroup == 0 {
 		// Root's group must be mapped, or the tree could not be written at
 		// all (the kernel refuses to touch inodes with unmapped ids), but
 		// nothing that the run makes may belong to it.
-		groups = ids(0, hostID+1) + ids(owner, hostID)
+		groups = ids(0, run.Nobody) + ids(owner, run.GID)
 	}
 	if owner == 0 {
-		groups = ids(ownerGroup, hostID)
+		groups = ids(ownerGroup, run.GID)
 	}
 	if err := writeFile(base+"/gid_map", groups); err != nil {
 		return -1, err

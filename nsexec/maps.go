@@ -7,18 +7,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// HostIDs are a run's ids outside.
+type HostIDs struct {
+	// UID and GID are those of the workload; never 0.
+	UID, GID uint32
+	// Nobody is an id that no process and no file has. In an idmapped tree it
+	// stands for an owner on disk whom nobody in the run may be.
+	Nobody uint32
+}
+
 // WriteMaps gives the user namespace that init has entered (a NeedMaps
-// record) its maps: InsideID is hostID outside, for users and groups alike,
-// and nothing else is mapped. Needs CAP_SETUID and CAP_SETGID.
-func (c *Child) WriteMaps(hostID uint32) error {
-	line := strconv.Itoa(InsideID) + " " + strconv.FormatUint(uint64(hostID), 10) + " 1\n"
-	base := "/proc/" + strconv.Itoa(c.PID)
-	for _, name := range [...]string{"/uid_map", "/gid_map"} {
-		if err := writeFile(base+name, line); err != nil {
-			return err
-		}
+// record) its maps: InsideID is the run's uid and gid outside, and nothing
+// else is mapped. Needs CAP_SETUID and CAP_SETGID.
+func (c *Child) WriteMaps(run HostIDs) error {
+	if run.UID == 0 || run.GID == 0 {
+		return errors.New("nsexec: a run never has id 0 (this is a bug)")
 	}
-	return nil
+	base := "/proc/" + strconv.Itoa(c.PID)
+	if err := writeFile(base+"/uid_map", ids(InsideID, run.UID)); err != nil {
+		return err
+	}
+	return writeFile(base+"/gid_map", ids(InsideID, run.GID))
 }
 
 // Proceed lets init go on after WriteMaps, or after nothing when it waits

@@ -76,7 +76,13 @@ func (r *run) bound() bool {
 			why += "; summed over the processes and killed by the supervisor instead, which does not see shared memory that nobody maps nor what sockets hold"
 			r.config.Sysctls = ipcBounds(l.MemoryMax)
 		case "pids_max":
-			r.watch.pids, why = l.PidsMax, why+"; held by RLIMIT_NPROC and counted by the supervisor instead"
+			r.watch.pids = l.PidsMax
+			if r.who == fixed && r.config.Identity.Mode == nsexec.NoUserNS {
+				// The resource limit counts all that the user has.
+				why += "; counted by the supervisor instead"
+				break
+			}
+			why += "; held by RLIMIT_NPROC and counted by the supervisor instead"
 			r.config.Rlimits = append(r.config.Rlimits, plan.Rlimit{Resource: unix.RLIMIT_NPROC, Value: l.PidsMax + 1})
 		}
 		r.layer(layerOf(h.Name), Degraded, why)

@@ -52,6 +52,13 @@ type Options struct {
 	Started func(pid int)
 	// Usage reads the cgroup's accounting at the end, for a report.
 	Usage bool
+	// HostUID and HostGID are the host ids of the run, without supplementary
+	// groups, of a plan whose policy says `user: caller`: of the client that a
+	// daemon serves. HostUID 0: a block of ids that own nothing when root
+	// launches, else the launcher's own. HostGID 0 beside another HostUID
+	// stands for the group with the user's number. Only root may give others
+	// than its own; inside they are nsexec.InsideID as always.
+	HostUID, HostGID uint32
 	// IDBase is the first host id of the blocks for runs launched by root;
 	// 0 means DefaultIDBase.
 	IDBase uint32
@@ -59,14 +66,6 @@ type Options struct {
 	// forwards the others. One Run at a time may set it.
 	Signals bool
 }
-
-// DefaultIDBase is the start of a range that systemd's table of uids leaves
-// unused (https://systemd.io/UIDS-GIDS); 32 ids for each of 4,194,304 pids end
-// below the range that it gives to foreign images.
-const DefaultIDBase = 1879048192
-
-// idsPerRun is the size of one run's block. Only its first id is used by now.
-const idsPerRun = 32
 
 // Run launches and waits. It never returns an error: the report says it.
 func Run(o Options) *Report {
@@ -88,17 +87,20 @@ func Run(o Options) *Report {
 // run is one run under way.
 type run struct {
 	Options
-	start   time.Time
-	report  *Report
-	config  nsexec.Config
-	child   *nsexec.Child
-	parent  *cgroup.Parent
-	leaf    *cgroup.Leaf
-	noLeaf  error
-	owners  []owner // of the mapped trees, in order
-	watch   watch
-	output  *output
-	signals signals
+	start  time.Time
+	report *Report
+	config nsexec.Config
+	child  *nsexec.Child
+	parent *cgroup.Parent
+	leaf   *cgroup.Leaf
+	noLeaf error
+	owners []owner // of the mapped trees, in order
+	who    user
+	// fixedUID and fixedGID are the host ids when who is fixed.
+	fixedUID, fixedGID uint32
+	watch              watch
+	output             *output
+	signals            signals
 }
 
 // refuse ends the run before it began.
@@ -122,35 +124,6 @@ func (r *run) prepare() bool {
 	}
 	return r.bound()
 }
-
-// chooseIdentity picks the way to the run's ids (SPEC 4, Identity).
-func (r *run) chooseIdentity() bool {
-	id := &r.config.Identity
-	if uid := os.Geteuid(); uid != 0 {
-		*id = nsexec.Identity{Mode: nsexec.OwnUser, HostUID: uint32(uid), HostGID: uint32(os.Getegid())}
-		r.layer("identity", Degraded, "the host id is the caller's own, and he keeps his supplementary groups")
-		return true
-	}
-	if r.IDBase == 0 {
-		r.IDBase = DefaultIDBase
-	}
-	if strings.TrimSpace(readFile("/proc/sys/user/max_user_namespaces")) != "0" {
-		id.Mode = nsexec.LateUserNS
-		r.layer("identity", Applied, "")
-		return true
-	}
-	id.Mode = nsexec.NoUserNS
-	// init's pid is not known yet, and nobody could tell it its ids later:
-	// the supervisor's own pid is as unique for as long as the run can be.
-	id.HostUID = r.hostID(os.Getpid())
-	id.HostGID = id.HostUID
-	r.layer("identity", Applied, "")
-	return true
-}
-
-// hostID is the id of the run whose block is numbered by a pid: unique while
-// that pid lives.
-func (r *run) hostID(pid int) uint32 { return r.IDBase + idsPerRun*uint32(pid) }
 
 // chooseDir picks the directory that the workload starts in.
 func (r *run) chooseDir() bool {
@@ -201,54 +174,6 @@ func unfitCwd(cwd string, view []plan.Step, at int) string {
 		}
 	}
 	return ""
-}
-
-// owner is whose tree is mapped.
-type owner struct{ uid, gid uint32 }
-
-// mapOwners finds the owners of the writable trees that have to be mapped
-// when root launches. Host uid 0 is never mapped: what a run could write as
-// it would be root's.
-func (r *run) mapOwners() bool {
-	if r.config.Identity.Mode == nsexec.OwnUser {
-		return true
-	}
-	for i := range r.Plan.View {
-		s := &r.Plan.View[i]
-		if s.Flags&plan.Mapped == 0 {
-			continue
-		}
-		path := s.Source
-		if s.Flags&plan.SourceCwd != 0 {
-			path = "."
-		}
-		var st unix.Stat_t
-		if err := unix.Stat(path, &st); err != nil {
-			if s.Flags&plan.Optional != 0 && (err == unix.ENOENT || err == unix.ENOTDIR) {
-				r.owners = append(r.owners, owner{})
-				continue
-			}
-			return r.refuse(StatusSetup, SetupError, `open "`+path+`"`, err, "")
-		}
-		shown := path
-		if shown == "." {
-			shown = r.Cwd
-		}
-		if s.Ino != 0 && (st.Dev != s.Dev || st.Ino != s.Ino) {
-			return r.refuse(StatusRefused, Refused, `open "`+shown+`"`, errors.New("it was replaced meanwhile"), "")
-		}
-		if st.Uid == 0 && s.Flags&plan.Writable != 0 {
-			return r.refuse(StatusRefused, Refused, `write "`+shown+`"`, errors.New("the tree belongs to root, and a run never writes as root"),
-				"give it to an ordinary user: chown -R USER "+shown)
-		}
-		if r.config.Identity.Mode == nsexec.NoUserNS {
-			return r.refuse(StatusSetup, Refused, `map "`+shown+`"`, errors.New("feature idmap is missing: it needs user namespaces"),
-				"sysctl user.max_user_namespaces=10000")
-		}
-		r.owners = append(r.owners, owner{st.Uid, st.Gid})
-	}
-	r.config.Mapped = len(r.owners)
-	return true
 }
 
 // environment makes the workload's environment; the caller's is looked at

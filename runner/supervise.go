@@ -124,7 +124,7 @@ func (r *run) listen() (last nsexec.Record, killed Outcome) {
 			}
 			switch rec.Kind {
 			case nsexec.NeedMaps:
-				err := r.child.WriteMaps(r.hostID(r.child.PID))
+				err := r.child.WriteMaps(r.hostIDs(r.child.PID))
 				if err == nil {
 					err = r.child.Proceed()
 				}
@@ -202,7 +202,7 @@ func (r *run) sendMaps() error {
 		}
 	}()
 	for _, o := range r.owners {
-		fd, err := nsexec.MapNamespace(o.uid, o.gid, r.hostID(r.child.PID))
+		fd, err := nsexec.MapNamespace(o.uid, o.gid, r.hostIDs(r.child.PID))
 		if err != nil {
 			return err
 		}

@@ -114,6 +114,9 @@ func (p *Plan) walk(c codec) {
 	}
 	boolean(c, &p.DenyWriteExecute)
 	boolean(c, &p.Loopback)
+	c.str(&p.User.Name)
+	num(c, &p.User.UID)
+	num(c, &p.User.GID)
 	p.Limits.walk(c)
 	for i := range resize(c, &p.Rlimits) {
 		num(c, &p.Rlimits[i].Resource)

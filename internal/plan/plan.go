@@ -82,6 +82,8 @@ type Plan struct {
 	// Loopback brings lo up in the network namespace.
 	Loopback bool
 
+	// User says whose host ids the run has.
+	User User
 	// Limits bound the run.
 	Limits Limits
 	// Rlimits are set in the workload, soft and hard alike.
@@ -120,6 +122,18 @@ type Env struct {
 	Set []string
 	// Pass holds names; a trailing '*' is a prefix match.
 	Pass []string
+}
+
+// UserDynamic is the Name of a User who is nobody: ids of the run's own.
+const UserDynamic = "dynamic"
+
+// User says whose host ids a run has (SPEC 4, Identity).
+type User struct {
+	// Name is what the policy says: empty or "caller" for who asks for the
+	// run, UserDynamic, the name of a user or uid:gid.
+	Name string
+	// UID and GID are the host ids of a user named; UID is 0 for none.
+	UID, GID uint32
 }
 
 // StepKind says what a Step makes.
