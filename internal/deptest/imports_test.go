@@ -177,6 +177,13 @@ var rooms = []struct {
 		{cobra, "flags and help belong to the command"},
 		{"net/http", "the run socket speaks internal/wire; the admin API is a room of its own"},
 	}},
+	{pkg: "internal/audit", only: []string{"golang.org/x/sys/unix", own("internal/safefs")}, bans: []ban{
+		{own("policy"), "a record is plain words; who fills it knows what they mean"},
+		{own("runner"), "see policy"},
+		{"log", "what an operator must hear goes to Options.Warn"},
+		{"net", "it writes files"},
+		{"os/exec", "it starts nothing"},
+	}},
 	{pkg: "internal/ctl", bans: []ban{
 		{own("policy"), "linked into sbx"},
 		{own("registry"), "linked into sbx"},

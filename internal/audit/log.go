@@ -1,0 +1,265 @@
+// Package audit keeps the record of what was run, refused, loaded and taken
+// back: lines of JSON, each with the sha256 of the line before it. [Open] gives
+// the one writer of a directory, [Verify] reads the files of a chain.
+//
+// A line is in the kernel's hands before [Log.Append] returns, so it survives
+// the death of the daemon. It is on the disk within [SyncInterval], or before
+// Append returns with Options.SyncEach, and in any case for events that change
+// the state of a command. A power cut can therefore lose the starts and ends
+// of runs of the last second, and nothing else.
+//
+// The chain shows that a line was changed, removed or put in between. It does
+// not show that the newest lines were cut off, or that all was written anew by
+// somebody with root's rights: for that, keep a head ([Log.Head], or what
+// `sbx audit verify` prints) on another machine and give it to Verify as anchor.
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// SyncInterval is how long a line may be in memory alone. Twice as long loses
+// twice as much at a power cut; flushing at every line would cost more than a
+// run does.
+const SyncInterval = time.Second
+
+// DefaultMaxSize is when a file is full, in bytes: some 150,000 runs, verified
+// in a second or two.
+const DefaultMaxSize = 64 << 20
+
+// ErrHeld says that another process writes this log.
+var ErrHeld = errors.New("another process writes this audit log")
+
+// ErrClosed says that the log was closed.
+var ErrClosed = errors.New("the audit log is closed")
+
+// Options of a log. The zero value is what a daemon wants.
+type Options struct {
+	// MaxSize is when a file is full, in bytes; 0 means DefaultMaxSize.
+	MaxSize int64
+	// Keep is how many full files are kept beside the current one; the oldest
+	// are removed. 0 keeps all.
+	Keep int
+	// SyncEach puts every line on the disk before Append returns. False lets
+	// starts, ends and refusals of runs wait for SyncInterval.
+	SyncEach bool
+	// Build is the writer's build, for the record.
+	Build string
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// Warn is called with what an operator must hear: a torn line, an
+	// unclean end. It may be nil.
+	Warn func(msg string)
+}
+
+// Log is the writer of one chain. All methods are safe for concurrent use.
+type Log struct {
+	opt  Options
+	dir  *os.File
+	lock *os.File
+
+	mu      sync.Mutex
+	file    *os.File
+	size    int64  // bytes in file
+	first   uint64 // sequence number of the first line of file, 0 when empty
+	seq     uint64 // of the newest line
+	head    Hash   // of the newest line
+	failed  error  // not nil: nothing can be written any more
+	closing bool
+
+	syncMu sync.Mutex // taken before mu
+	synced uint64     // up to here lines are on the disk
+
+	dirty chan struct{} // capacity 1
+	stop  chan struct{}
+	done  chan struct{}
+}
+
+// Append writes one record and returns its sequence number. An error means
+// that the record is not in the log: what it was to tell of must not happen.
+// After an error of the disk that leaves the file's content unknown, every
+// further Append returns that error.
+func (l *Log) Append(r Record) (uint64, error) {
+	body, err := r.body()
+	if err != nil {
+		return 0, err
+	}
+	if len(body) > MaxLine-256 {
+		r.Violations, r.Degraded, r.Truncated = nil, nil, true
+		if body, err = r.body(); err != nil {
+			return 0, err
+		}
+	}
+	seq, err := l.write(body)
+	if err != nil {
+		return 0, fmt.Errorf("write audit log: %w", err)
+	}
+	if l.opt.SyncEach || r.Event.durable() {
+		if err := l.syncTo(seq); err != nil {
+			return 0, fmt.Errorf("write audit log: %w", err)
+		}
+		return seq, nil
+	}
+	select {
+	case l.dirty <- struct{}{}:
+	default:
+	}
+	return seq, nil
+}
+
+// Head is the newest line's sequence number and hash.
+func (l *Log) Head() (uint64, Hash) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seq, l.head
+}
+
+// Err is not nil when nothing can be written any more.
+func (l *Log) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+// Close writes the last line, puts everything on the disk and lets the lock
+// go. Further calls return ErrClosed.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	again := l.closing
+	l.closing = true
+	l.mu.Unlock()
+	if again {
+		return ErrClosed
+	}
+	close(l.stop)
+	<-l.done
+	_, err := l.Append(Record{Event: Closed})
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed == nil {
+		l.failed = ErrClosed
+	}
+	return errors.Join(err, l.file.Close(), l.dir.Close(), l.lock.Close())
+}
+
+// write appends one line.
+func (l *Log) write(body []byte) (uint64, error) {
+	l.mu.Lock()
+	if l.failed == nil && l.size > 0 && l.size+int64(len(body))+256 > l.opt.MaxSize {
+		// Rotation puts the full file on the disk, so nobody may be in the
+		// middle of doing so: syncMu comes before mu.
+		l.mu.Unlock()
+		l.rotate(int64(len(body)) + 256)
+		l.mu.Lock()
+	}
+	defer l.mu.Unlock()
+	if l.failed != nil {
+		return 0, l.failed
+	}
+	line := render(l.seq+1, l.head, l.opt.Now(), body)
+	head := hashOf(line)
+	if err := l.writeAll(append(line, '\n')); err != nil {
+		return 0, err
+	}
+	l.seq++
+	l.head = head
+	if l.first == 0 {
+		l.first = l.seq
+	}
+	return l.seq, nil
+}
+
+// writeAll writes in one call of write(2), so that a death in between leaves a
+// whole line or none. A file that took only a part (a full disk) is cut back
+// to what it was: the log can go on once there is room.
+func (l *Log) writeAll(line []byte) error {
+	n, err := unix.Write(int(l.file.Fd()), line)
+	for err == unix.EINTR {
+		n, err = unix.Write(int(l.file.Fd()), line)
+	}
+	if err == nil && n == len(line) {
+		l.size += int64(n)
+		return nil
+	}
+	if err == nil {
+		err = unix.ENOSPC
+	}
+	if n > 0 {
+		if cutErr := unix.Ftruncate(int(l.file.Fd()), l.size); cutErr != nil {
+			l.failed = errors.Join(err, cutErr)
+			return l.failed
+		}
+	}
+	return err
+}
+
+// syncTo returns when line seq is on the disk. Callers that come together
+// share one flush.
+func (l *Log) syncTo(seq uint64) error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	if l.synced >= seq {
+		return nil
+	}
+	l.mu.Lock()
+	upTo, file, err := l.seq, l.file, l.failed
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := datasync(file); err != nil {
+		// What the kernel could not write it may forget: the file's content
+		// is unknown from here on (fsync(2), "fsyncgate").
+		l.mu.Lock()
+		l.failed = err
+		l.mu.Unlock()
+		return err
+	}
+	l.synced = upTo
+	return nil
+}
+
+func datasync(f *os.File) error {
+	for {
+		if err := unix.Fdatasync(int(f.Fd())); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// syncer flushes what Append left to it.
+func (l *Log) syncer() {
+	defer close(l.done)
+	for {
+		select {
+		case <-l.stop:
+			return
+		case <-l.dirty:
+		}
+		timer := time.NewTimer(SyncInterval)
+		select {
+		case <-l.stop:
+			timer.Stop()
+			return // Close flushes
+		case <-timer.C:
+		}
+		seq, _ := l.Head()
+		if err := l.syncTo(seq); err != nil && !errors.Is(err, ErrClosed) {
+			l.warn("audit log: " + err.Error() + ": no run can start until the daemon is started again")
+		}
+	}
+}
+
+func (l *Log) warn(msg string) {
+	if l.opt.Warn != nil {
+		l.opt.Warn(msg)
+	}
+}
