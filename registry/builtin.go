@@ -14,17 +14,23 @@ func Builtin() Source { return builtin{} }
 
 type builtin struct{}
 
-func (builtin) Load(name string) (Bundle, error) {
+func (b builtin) Load(name string) (Bundle, error) {
+	r, err := b.Read(name)
+	if err != nil {
+		return Bundle{}, err
+	}
+	return r.Parse()
+}
+
+func (builtin) Read(name string) (Raw, error) {
 	if CheckName(name) != nil || strings.Contains(name, ".") {
-		return Bundle{}, fmt.Errorf("load %q: %w", name, ErrNotFound)
+		return Raw{}, fmt.Errorf("load %q: %w", name, ErrNotFound)
 	}
 	src, err := policies.FS.ReadFile("commands/" + name + ".yaml")
 	if err != nil {
-		return Bundle{}, fmt.Errorf("load %q: %w", name, ErrNotFound)
+		return Raw{}, fmt.Errorf("load %q: %w", name, ErrNotFound)
 	}
-	b := Bundle{File: "builtin:" + name + ".yaml", Source: src, Digest: digest(src, nil)}
-	b.Manifest, err = ParseManifest(b.File, src)
-	return b, err
+	return Raw{Name: name, File: "builtin:" + name + ".yaml", Source: src, Digest: digest(src, nil)}, nil
 }
 
 func (builtin) Names() ([]Entry, error) {

@@ -12,6 +12,9 @@ type Bundle struct {
 	// Source is the manifest's bytes, at most 1 MiB, for excerpts in
 	// messages. Not to be changed.
 	Source []byte
+	// Signature is the content of the signature file, as it was read: that
+	// it is here does not say that it was verified. nil when there is none.
+	Signature []byte
 	// File is the manifest's path as shown in messages; for a built-in
 	// bundle it is not a file of the host.
 	File string

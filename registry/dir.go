@@ -12,7 +12,6 @@ import (
 
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/internal/safefs"
-	"github.com/sbx-project/sbx/internal/yamlnode"
 )
 
 // Dir is a registry on disk. It is safe for concurrent use until Close.
@@ -231,18 +230,23 @@ func stampOf(path string, st *unix.Stat_t) plan.Stamp {
 	}
 }
 
-// signature returns the stamp of a signature file, Absent when there is none.
-func (p place) signature(name string) (plan.Stamp, error) {
+// signature returns the bytes and the stamp of a signature file; nil and an
+// Absent stamp when there is none.
+func (p place) signature(name string) ([]byte, plan.Stamp, error) {
 	child, err := p.open(name)
 	if errors.Is(err, unix.ENOENT) {
-		return plan.Stamp{Path: filepath.Join(p.path, name), Absent: true}, nil
+		return nil, plan.Stamp{Path: filepath.Join(p.path, name), Absent: true}, nil
 	}
 	if err != nil {
-		return plan.Stamp{}, err
+		return nil, plan.Stamp{}, err
 	}
 	defer child.file.Close()
-	if err := child.regular(yamlnode.MaxSize); err != nil {
-		return plan.Stamp{}, err
+	data, err := child.readFile(MaxSignature)
+	if err != nil {
+		return nil, plan.Stamp{}, err
 	}
-	return child.stamp(), nil
+	if data == nil {
+		data = []byte{} // an empty file is a bad signature, not a missing one
+	}
+	return data, child.stamp(), nil
 }

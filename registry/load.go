@@ -28,10 +28,19 @@ const (
 
 // Load implements Source.
 func (d *Dir) Load(name string) (Bundle, error) {
-	if err := CheckName(name); err != nil {
-		return Bundle{}, fmt.Errorf("load %q: %w", name, ErrNotFound)
+	r, err := d.Read(name)
+	if err != nil {
+		return Bundle{}, err
 	}
-	var b Bundle
+	return r.Parse()
+}
+
+// Read implements Source.
+func (d *Dir) Read(name string) (Raw, error) {
+	if err := CheckName(name); err != nil {
+		return Raw{}, fmt.Errorf("load %q: %w", name, ErrNotFound)
+	}
+	r := Raw{Name: name}
 	err := d.walk(name, func(p place, segment string) error {
 		kind, oneFile, err := p.node(segment)
 		switch {
@@ -43,36 +52,30 @@ func (d *Dir) Load(name string) (Bundle, error) {
 			return ErrGroup
 		}
 		if oneFile {
-			return b.loadFile(p, segment+".yaml", segment+".yaml.sig")
+			return r.readFile(p, segment+".yaml", segment+".yaml"+SignatureSuffix)
 		}
-		return b.loadDir(p, segment)
+		return r.readDir(p, segment)
 	})
 	if err != nil {
-		return Bundle{}, fmt.Errorf("load %q: %w", name, err)
+		return Raw{}, fmt.Errorf("load %q: %w", name, err)
 	}
-	if err := d.stampPath(&b, name); err != nil {
-		return Bundle{}, fmt.Errorf("load %q: %w", name, err)
+	if err := d.stampPath(&r, name); err != nil {
+		return Raw{}, fmt.Errorf("load %q: %w", name, err)
 	}
-	if b.Manifest, err = ParseManifest(b.File, b.Source); err != nil {
-		return Bundle{}, err
-	}
-	if b.Manifest.Name != name {
-		return Bundle{}, fmt.Errorf("load %q: %s says that its name is %q", name, b.File, b.Manifest.Name)
-	}
-	b.Digest = digest(b.Source, b.Files)
-	return b, nil
+	r.Digest = digest(r.Source, r.Files)
+	return r, nil
 }
 
 // stampPath adds the stamps of the registry and of the groups above name in
 // front, and sets Owner.
-func (d *Dir) stampPath(b *Bundle, name string) error {
+func (d *Dir) stampPath(r *Raw, name string) error {
 	var stamps []plan.Stamp
 	p, err := d.top()
 	if err != nil {
 		return err
 	}
 	defer func() { p.file.Close() }()
-	b.Owner = p.st.Uid
+	r.Owner = p.st.Uid
 	stamps = append(stamps, p.stamp())
 	segments := strings.Split(name, ".")
 	for _, segment := range segments[:len(segments)-1] {
@@ -84,51 +87,52 @@ func (d *Dir) stampPath(b *Bundle, name string) error {
 		p = child
 		stamps = append(stamps, p.stamp())
 	}
-	b.Stamps = append(stamps, b.Stamps...)
+	r.Stamps = append(stamps, r.Stamps...)
 	return nil
 }
 
-// loadFile reads a manifest and stamps it and its signature.
-func (b *Bundle) loadFile(p place, manifest, signature string) error {
+// readFile reads and stamps a manifest and its signature.
+func (r *Raw) readFile(p place, manifest, signature string) error {
 	f, err := p.open(manifest)
 	if err != nil {
 		return err
 	}
 	defer f.file.Close()
-	if b.Source, err = f.readFile(yamlnode.MaxSize); err != nil {
+	if r.Source, err = f.readFile(yamlnode.MaxSize); err != nil {
 		return err
 	}
-	b.File = f.path
-	sig, err := p.signature(signature)
+	r.File = f.path
+	sig, stamp, err := p.signature(signature)
 	if err != nil {
 		return err
 	}
-	b.Stamps = append(b.Stamps, f.stamp(), sig)
+	r.Signature = sig
+	r.Stamps = append(r.Stamps, f.stamp(), stamp)
 	return nil
 }
 
-// loadDir reads a directory bundle: its manifest, then every shipped file.
-func (b *Bundle) loadDir(p place, segment string) error {
+// readDir reads a directory bundle: its manifest, then every shipped file.
+func (r *Raw) readDir(p place, segment string) error {
 	dir, err := p.open(segment)
 	if err != nil {
 		return err
 	}
 	defer dir.file.Close()
-	b.Dir = dir.path
-	b.Stamps = append(b.Stamps, dir.stamp())
-	if err := b.loadFile(dir, ManifestName, "bundle.sig"); err != nil {
+	r.Dir = dir.path
+	r.Stamps = append(r.Stamps, dir.stamp())
+	if err := r.readFile(dir, ManifestName, SignatureName); err != nil {
 		return err
 	}
 	var total int64
-	if err := b.ship(dir, "", 1, &total); err != nil {
+	if err := r.ship(dir, "", 1, &total); err != nil {
 		return err
 	}
-	sort.Slice(b.Files, func(i, j int) bool { return b.Files[i].Name < b.Files[j].Name })
+	sort.Slice(r.Files, func(i, j int) bool { return r.Files[i].Name < r.Files[j].Name })
 	return nil
 }
 
 // ship hashes the files of one directory of a bundle and goes below it.
-func (b *Bundle) ship(dir place, prefix string, depth int, total *int64) error {
+func (r *Raw) ship(dir place, prefix string, depth int, total *int64) error {
 	if depth > MaxDepth {
 		return fmt.Errorf("%q: nested deeper than %d", dir.path, MaxDepth)
 	}
@@ -137,34 +141,37 @@ func (b *Bundle) ship(dir place, prefix string, depth int, total *int64) error {
 		return err
 	}
 	for _, name := range names {
-		if prefix == "" && (name == ManifestName || name == "bundle.sig") {
+		if prefix == "" && (name == ManifestName || name == SignatureName) {
 			continue
 		}
 		if !utf8.ValidString(name) || hasControl(name) {
 			return fmt.Errorf("%q in %q: not a name for a shipped file", name, dir.path)
 		}
-		if err := b.shipOne(dir, prefix, name, depth, total); err != nil {
+		if err := r.shipOne(dir, prefix, name, depth, total); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *Bundle) shipOne(dir place, prefix, name string, depth int, total *int64) error {
+func (r *Raw) shipOne(dir place, prefix, name string, depth int, total *int64) error {
 	child, err := dir.open(name)
 	if err != nil {
 		return err
 	}
 	defer child.file.Close()
 	if child.st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		b.Stamps = append(b.Stamps, child.stamp())
-		return b.ship(child, prefix+name+"/", depth+1, total)
+		if len(r.Stamps) > MaxFiles {
+			return fmt.Errorf("%q: more than %d directories", r.Dir, MaxFiles)
+		}
+		r.Stamps = append(r.Stamps, child.stamp())
+		return r.ship(child, prefix+name+"/", depth+1, total)
 	}
 	if err := child.regular(MaxBytes - *total); err != nil {
 		return err
 	}
-	if len(b.Files) == MaxFiles {
-		return fmt.Errorf("%q: more than %d files", b.Dir, MaxFiles)
+	if len(r.Files) == MaxFiles {
+		return fmt.Errorf("%q: more than %d files", r.Dir, MaxFiles)
 	}
 	h := sha256.New()
 	n, err := io.Copy(h, io.LimitReader(child.file, child.st.Size+1))
@@ -175,7 +182,7 @@ func (b *Bundle) shipOne(dir place, prefix, name string, depth int, total *int64
 		return err
 	}
 	*total += n
-	b.Files = append(b.Files, ShippedFile{
+	r.Files = append(r.Files, ShippedFile{
 		Name: prefix + name, Executable: child.st.Mode&0o111 != 0, Size: n,
 		SHA256: hex.EncodeToString(h.Sum(nil)), Stamp: child.stamp(),
 	})

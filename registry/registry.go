@@ -6,7 +6,8 @@
 // What Load returns was read by descriptor from files whose owners were
 // checked, is within bounds, and was decoded strictly. Whether the programs,
 // syscalls and features that it names exist is for the engine; signatures are
-// for whoever has the publishers file. It runs nothing and writes nothing.
+// for whoever has the publishers file (internal/sign), between [Dir.Read] and
+// [Raw.Parse]. It runs nothing and writes nothing.
 package registry
 
 import (
@@ -43,6 +44,11 @@ type Source interface {
 	// is reserved, and is a *safefs.OwnerError, a *safefs.KindError, a
 	// *yamlnode.Error or an *os.PathError for what is there and refused.
 	Load(name string) (Bundle, error)
+	// Read is the first half of Load: it parses nothing, so that whoever
+	// knows publishers can refuse what they have not signed. Raw.Parse is
+	// the second half. Its errors are those of Load but for
+	// policy.ErrNotBuilt and *yamlnode.Error.
+	Read(name string) (Raw, error)
 	// Names lists commands and groups, sorted by name.
 	Names() ([]Entry, error)
 	// Node says what a name is, without reading a bundle.

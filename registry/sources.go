@@ -11,16 +11,25 @@ type Sources []Source
 
 // Load reads from the first source that has the name.
 func (s Sources) Load(name string) (Bundle, error) {
+	r, err := s.Read(name)
+	if err != nil {
+		return Bundle{}, err
+	}
+	return r.Parse()
+}
+
+// Read reads from the first source that has the name.
+func (s Sources) Read(name string) (Raw, error) {
 	for _, src := range s {
 		kind, err := src.Node(name)
 		if err != nil {
-			return Bundle{}, err
+			return Raw{}, err
 		}
 		if kind != Missing {
-			return src.Load(name)
+			return src.Read(name)
 		}
 	}
-	return Bundle{}, fmt.Errorf("load %q: %w", name, ErrNotFound)
+	return Raw{}, fmt.Errorf("load %q: %w", name, ErrNotFound)
 }
 
 // Node is what the first source that has the name says. A source that cannot
