@@ -3,8 +3,8 @@ module github.com/sbx-project/sbx
 go 1.26.0
 
 require (
-	github.com/fsnotify/fsnotify v1.10.1
 	aead.dev/minisign v0.3.0
+	github.com/fsnotify/fsnotify v1.10.1
 	github.com/goccy/go-yaml v1.19.2
 	github.com/google/go-cmp v0.7.0
 	github.com/rogpeppe/go-internal v1.16.0

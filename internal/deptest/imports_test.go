@@ -19,6 +19,7 @@ const (
 	cobra      = "github.com/spf13/cobra"
 	fsnotify   = "github.com/fsnotify/fsnotify"
 	libseccomp = "github.com/seccomp/libseccomp-golang"
+	minisign   = "aead.dev/minisign"
 )
 
 // TestHotPath: what sbx links is paid for by every invocation. The bans hold
@@ -116,6 +117,12 @@ var rooms = []struct {
 	}},
 	{pkg: "internal/yamlnode", only: []string{yaml, own("policy")}, bans: []ban{
 		{"os", "it is given bytes"},
+	}},
+	{pkg: "internal/sign", only: []string{minisign, "golang.org/x/sys/unix", own("internal/plan"), own("internal/safefs"), own("internal/yamlnode"), own("policy")}, bans: []ban{
+		{own("registry"), "it is asked before a bundle is parsed: it gets a name, a digest and bytes"},
+		{own("internal/engine"), "see registry"},
+		{"os/exec", "it starts nothing"},
+		{"net", "keys and revocations are files"},
 	}},
 	{pkg: "nsexec", only: []string{"golang.org/x/sys/unix", own("internal/plan")}, bans: []ban{
 		{"C", "the child is a copy of a Go process: no C code may run in it"},
@@ -225,6 +232,7 @@ func TestSoleImporters(t *testing.T) {
 		{libseccomp, []string{"internal/filter"}, "it is the only cgo, and the oracle of one compiler"},
 		{yaml, []string{"internal/yamlnode"}, "strictness and positions are decided in one place"},
 		{fsnotify, []string{"registry/watch"}, "what an event is worth is decided in one place"},
+		{minisign, []string{"internal/sign"}, "what is accepted as a signature is decided in one place"},
 		{cobra, []string{"cmd/sbxd"}, "flags and help belong to the command"},
 		{own("internal/testenv"), nil, "for tests only"},
 		{"plugin", nil, "nothing is loaded into a running sbx"},

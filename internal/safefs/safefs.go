@@ -26,10 +26,16 @@ type OwnerError struct {
 	Path string
 	// UID is its owner; Mode are its type and permission bits.
 	UID, Mode uint32
+	// Want says who may own it where that is narrower than uid 0 or the
+	// effective uid, and makes the owner the fault; empty: no narrower.
+	Want string
 }
 
 // Error names the component and what is wrong with it.
 func (e *OwnerError) Error() string {
+	if e.Want != "" {
+		return strconv.Quote(e.Path) + ": owned by uid " + strconv.FormatUint(uint64(e.UID), 10) + ", not by " + e.Want
+	}
 	if e.UID != 0 && e.UID != uint32(os.Geteuid()) {
 		return strconv.Quote(e.Path) + ": owned by uid " + strconv.FormatUint(uint64(e.UID), 10) +
 			", not by uid 0 or the effective uid"
@@ -40,6 +46,9 @@ func (e *OwnerError) Error() string {
 
 // Hint names the command that fixes it.
 func (e *OwnerError) Hint() string {
+	if e.Want != "" {
+		return "chown 0 " + e.Path
+	}
 	if e.UID != 0 && e.UID != uint32(os.Geteuid()) {
 		return "chown " + strconv.Itoa(os.Geteuid()) + " " + e.Path
 	}

@@ -25,6 +25,17 @@ func Root(t testing.TB) {
 	}
 }
 
+// Program returns the path of a program that the test compares with, which
+// scripts/setup installs.
+func Program(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		missing(t, "no program "+name+" (make setup)")
+	}
+	return path
+}
+
 // hasCapability reads the effective set from /proc/self/status
 // (proc_pid_status(5)).
 func hasCapability(capability uint) bool {

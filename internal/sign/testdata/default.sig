@@ -1,0 +1,4 @@
+untrusted comment: signature from minisign secret key
+RURfytwCQkbSgEGW0L95hgsMUuVPt3+HP7u/tRTX0IU78ThXkdS4xkX5GFLy+E0rMQ5F9+cyzm4grfT9HH8QZ6F9YOK1OR6smQU=
+trusted comment: timestamp:1795471721	file:message	hashed
+xB13IlEvf7Dg5ZaJwcHRBJgQQSqS/taEtnmNqqLYnjOnAr7XoKoDy0UQRfPl7UOPq7pFzP+g5dp5rxATiFfaCQ==

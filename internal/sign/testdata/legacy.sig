@@ -1,0 +1,4 @@
+untrusted comment: signature from minisign secret key
+RWRfytwCQkbSgNfMClqPIFSEZ9a9Mz3SqHgkqkZy2Fq0xTYWT+UamWzLh79HR3L7vP2596xRyD9N1ihxZB+3uvoTHVrjAyToCww=
+trusted comment: timestamp:1795471721	file:message
+FVnGKgnUZEuuPGkNFR1ZImBwP/RGnSrhUxInK1Zb3EgAz1nHpG5VYRm5XCJOw01chE9Qts0o72Bes8qJh+bMDA==

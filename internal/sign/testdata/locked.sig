@@ -1,0 +1,4 @@
+untrusted comment: signature from minisign secret key
+RURpXgDRM09+t5exyBAofHLmj6HN2yFajqYNDLypJWiMdVV8Dnikldzrk224Y70O7fPoyg04lp5q+zYMb/+9/txlmDEVnGRbDA0=
+trusted comment: timestamp:1795471727	file:message	hashed
+31qFLCqSL5TR9s4fyu59BSxb4CI56k6KZ9yOMm0XKlFEPLNZ6qHd4syaI85UhPdGBKtKUctQeNnrjywMIqJ/Cw==

@@ -1,0 +1,4 @@
+untrusted comment: signature from minisign secret key
+RURfytwCQkbSgEGW0L95hgsMUuVPt3+HP7u/tRTX0IU78ThXkdS4xkX5GFLy+E0rMQ5F9+cyzm4grfT9HH8QZ6F9YOK1OR6smQU=
+trusted comment: made by the tool
+gWfavzc8xIq2KREYkTzQZlATVBDwDhUptcdf9Yu3QJacO3rSrv9BhgY/9/xonxcavad7BzKrulgwnpDktE7KDg==
