@@ -166,6 +166,16 @@ var rooms = []struct {
 		{own("registry"), "a hint knows paths and no bundles"},
 		{"os/exec", "it starts nothing"},
 	}},
+	{pkg: "registry/life", only: []string{"golang.org/x/mod"}, bans: []ban{
+		{"os", "a state machine is values; registry/chain keeps them"},
+		{"syscall", "see os"},
+		{"math/rand", "the same steps give the same states"},
+	}},
+	{pkg: "registry/chain", only: []string{"golang.org/x/sys/unix", own("internal/safefs"), own("internal/plan"), own("registry")}, bans: []ban{
+		{own("internal/state"), "it is given its directory"},
+		{own("internal/engine"), "it keeps what it is given"},
+		{"os/exec", "it starts no process"},
+	}},
 	{pkg: "internal/filter", only: []string{"golang.org/x/sys/unix", libseccomp, own("internal/syscalls")}, bans: []ban{
 		{own("policy"), "a ruleset is numbers; what a policy means is the engine's"},
 		{"os/exec", "it starts nothing"},

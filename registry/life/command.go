@@ -220,20 +220,20 @@ func (c *Command) leave(to State, generation uint64, now time.Time, reason strin
 func (c *Command) trim() {
 	var retired, rejected, good int
 	c.Revisions = slices.DeleteFunc(c.Revisions, func(r Revision) bool {
-		switch r.State {
-		case Rejected:
+		switch {
+		case r.State == Rejected:
 			rejected++
 			return rejected > keepRejected
-		case Retired:
-			retired++
-			// A violation of what is in force asks for the next one.
-			if r.Proved && r.Runs > 0 && r.Violations == 0 && !below(r.Version, c.Floor) {
-				good++
-				return retired > keepRetired && good > 2
-			}
-			return retired > keepRetired && r.Digest != c.Base
+		case r.State != Retired || r.Digest == c.Base:
+			return false
 		}
-		return false
+		retired++
+		// What is in force may be good too, and is not what is returned to.
+		if r.Proved && r.Runs > 0 && r.Violations == 0 && !below(r.Version, c.Floor) {
+			good++
+			return retired > keepRetired && good > 2
+		}
+		return retired > keepRetired
 	})
 	if n := len(c.Reverts) - keepReverts; n > 0 {
 		c.Reverts = slices.Delete(c.Reverts, 0, n)

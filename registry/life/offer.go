@@ -58,6 +58,9 @@ func (c Command) judge(rev Revision, known *Revision, revoked Revoked) Verdict {
 	conflict := func(hint, format string, args ...any) Verdict {
 		return Verdict{Code: Conflict, Reason: fmt.Sprintf(format, args...), Hint: hint}
 	}
+	if err := checkIdentity(rev); err != nil {
+		return Verdict{Code: Untrusted, Reason: err.Error()}
+	}
 	if revoked.of(rev) {
 		return Verdict{Code: Untrusted, Reason: "the digest or its key is revoked"}
 	}
@@ -114,9 +117,9 @@ func (r *Revision) again(rev Revision) (Verdict, bool) {
 	case r.State == Held:
 		return Verdict{Code: Conflict, Known: true, Reason: "held: " + r.Reason,
 			Hint: "change the bundle, or sbx rollback --release"}, true
-	case r.State == Rejected && r.HostCause && r.Host != rev.Host:
+	case r.HostCause && r.Host != rev.Host:
 		return Verdict{}, false
-	case r.State == Rejected && (r.Verdict == 0 || r.HostCause):
+	case r.HostCause || r.State == Rejected && r.Verdict == 0:
 		v := Verdict{Code: Conflict, Known: true, Reason: r.Reason}
 		if r.Verdict != 0 {
 			v.Code = r.Verdict
@@ -149,6 +152,9 @@ func (c Command) Activate(rev Revision, generation uint64, now time.Time) Comman
 		rev.State, rev.Violations, rev.LastViolation = Candidate, 0, ""
 	}
 	c.raise(rev.Floor)
+	if !rev.Proved {
+		panic(fmt.Sprintf("bug: %s: %s activated without having passed its checks", c.Name, rev.Digest))
+	}
 	if rev.State == Held || rev.State == Quarantined {
 		panic(fmt.Sprintf("bug: %s: %s activated while %s", c.Name, rev.Digest, rev.State))
 	}
@@ -165,10 +171,17 @@ func (c Command) Activate(rev Revision, generation uint64, now time.Time) Comman
 
 // Reject remembers that rev was refused; its Reason, HostCause, Host and
 // Verdict say why. changed is false when the same was known: then there is
-// nothing to report. What is in force, quarantined or held stays so; what is
-// retired stays so with the new reason.
+// nothing to report. The reason is cut to a bounded line. What is in force, quarantined or held stays so; what is
+// retired stays so with the new reason; because it was in force once, the
+// cause is taken to lie with the host unless it is a verdict.
 func (c Command) Reject(rev Revision, now time.Time) (_ Command, changed bool) {
+	rev.Reason = text(rev.Reason)
 	if known := c.at(rev.Digest); known != nil {
+		// Its verdict must not take the place of the cause itself.
+		if v, decided := known.again(rev); decided && v.Known {
+			return c, false
+		}
+		rev.HostCause = rev.HostCause || known.State == Retired && rev.Verdict == 0
 		same := known.HostCause == rev.HostCause && known.Host == rev.Host && known.Verdict == rev.Verdict &&
 			(known.Reason == rev.Reason || rev.Verdict != 0)
 		if same || known.State != Rejected && known.State != Retired {
@@ -184,7 +197,7 @@ func (c Command) Reject(rev Revision, now time.Time) (_ Command, changed bool) {
 		return c, true
 	}
 	c = c.clone()
-	rev.State, rev.Runs, rev.Violations, rev.LastViolation = Candidate, 0, 0, ""
+	rev.State, rev.Runs, rev.Violations, rev.LastViolation, rev.Proved = Candidate, 0, 0, "", false
 	rev.Activated = time.Time{}
 	rev.move(Rejected, now, rev.Reason)
 	c.first(rev)

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"golang.org/x/mod/semver"
 )
 
 // Why an operator's act is refused.
@@ -134,7 +132,7 @@ func (c Command) Release(now time.Time, act Act) (_ Command, released []string) 
 // SetFloor raises the floor to v. It never shrinks, and it never passes the
 // revision in force: both are ErrFloor.
 func (c Command) SetFloor(v string) (Command, error) {
-	if !semver.IsValid("v"+v) || semver.Canonical("v"+v) != "v"+v {
+	if !isVersion(v) {
 		return c, fmt.Errorf("set floor of %q: %q is not a semantic version", c.Name, v)
 	}
 	if below(v, c.Floor) {
