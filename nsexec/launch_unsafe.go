@@ -28,7 +28,8 @@ func (e *ErrClone) Error() string { return "clone3: " + e.Errno.Error() }
 func (e *ErrClone) Unwrap() error { return e.Errno }
 
 // Start clones the sandbox of c. On success the caller owns the Child: it
-// must read records with Next, and call Wait exactly once.
+// must read records with Next, and call Wait exactly once. Errors are *ErrClone and
+// *ErrNetwork for what the kernel refused.
 //
 // The parent-death signal that backs up the control socket is bound to the
 // calling thread. Go ends a thread only with a goroutine that was locked to
@@ -41,28 +42,40 @@ func Start(c Config) (*Child, error) {
 	if err != nil {
 		return nil, errors.New("socketpair: " + err.Error())
 	}
-	p, err := assemble(c, pair[1])
+	p, err := assemble(c, pair)
 	if err != nil {
 		unix.Close(pair[0])
 		unix.Close(pair[1])
 		return nil, err
 	}
 	pid, errno := clone(p, c)
-	p.forgetSecrets()
+	if errno == 0 {
+		err = p.net.give()
+	}
+	p.forget()
 	unix.Close(pair[1])
 	if errno != 0 {
 		unix.Close(pair[0])
 		return nil, &ErrClone{errno}
 	}
-	return &Child{PID: pid, control: pair[0], steps: p.steps}, nil
+	child := &Child{PID: pid, control: pair[0], steps: p.steps}
+	if err != nil {
+		child.Signal(unix.SIGKILL)
+		child.Wait()
+		return nil, err
+	}
+	return child, nil
 }
 
 // clone makes PID 1. It is a plain copy-on-write child, since it stays.
 func clone(p *program, c Config) (int, syscall.Errno) {
 	args := &unixCloneArgs{
-		flags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC |
+		flags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC |
 			unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_CLEAR_SIGHAND,
 		exitSignal: uint64(unix.SIGCHLD),
+	}
+	if p.net.own < 0 {
+		args.flags |= unix.CLONE_NEWNET
 	}
 	if c.Identity.Mode == OwnUser {
 		args.flags |= unix.CLONE_NEWUSER
@@ -109,7 +122,9 @@ func cloneInit(w *world, args *unixCloneArgs) (uintptr, syscall.Errno) {
 func (c *Child) Next() (r Record, err error) {
 	for {
 		n, err := unix.Read(c.control, c.buf[:])
-		if err == unix.EINTR {
+		// ECONNRESET comes once, and before the record, when init failed with
+		// a message of ours unread (net/unix/af_unix.c, unix_release_sock).
+		if err == unix.EINTR || err == unix.ECONNRESET {
 			continue
 		}
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 // names of their steps and everything that they point to.
 type program struct {
 	world world
+	net   network
 	steps []stepName
 	mem   arena
 	list  *[]op // the list that add appends to
@@ -78,18 +79,20 @@ const (
 	emptyPath = unix.AT_EMPTY_PATH
 )
 
-// assemble lays out the launch of c. childEnd is init's end of the control
-// socket.
-func assemble(c Config, childEnd int) (*program, error) {
+// assemble lays out the launch of c. pair is the control socket: the
+// supervisor's end and init's.
+func assemble(c Config, pair [2]int) (*program, error) {
 	if len(c.Plan.View) == 0 {
 		return nil, errors.New("plan has no view (this is a bug)")
 	}
-	p := &program{steps: make([]stepName, 0, 128)}
+	p := &program{steps: make([]stepName, 0, 128), net: network{own: -1}}
 	p.world.init = make([]op, 0, 192)
 	p.begin("clone", "", "the workload")
 	p.list = &p.world.init
-	p.isolate(c, childEnd)
+	p.isolate(c, pair[1])
+	p.net.prepare(c.Identity.Mode, pair[0])
 	if exe := p.view(c); exe == noSlot {
+		p.forget()
 		return nil, errors.New("plan shows no program at " + strconv.Quote(c.Plan.Exec.Inside) + " (this is a bug)")
 	}
 	p.identity(c)
@@ -98,7 +101,7 @@ func assemble(c Config, childEnd int) (*program, error) {
 	p.list = &p.world.work
 	p.world.work = make([]op, 0, 32)
 	if err := p.workload(c); err != nil {
-		p.forgetSecrets()
+		p.forget()
 		return nil, err
 	}
 	for _, list := range [...][]op{p.world.init, p.world.work} {
@@ -109,7 +112,7 @@ func assemble(c Config, childEnd int) (*program, error) {
 		}
 	}
 	if err := p.sharePage(); err != nil {
-		p.forgetSecrets()
+		p.forget()
 		return nil, err
 	}
 	p.world.slots = make([]uintptr, p.slots)
@@ -297,6 +300,12 @@ func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
 
 func ids(inside, outside uint32) string {
 	return decimal(uint64(inside)) + " " + decimal(uint64(outside)) + " 1\n"
+}
+
+// forget gives up what only the launch needed.
+func (p *program) forget() {
+	p.forgetSecrets()
+	p.net.close()
 }
 
 // forgetSecrets unmaps the supervisor's copy of the addresses that the

@@ -66,6 +66,8 @@ func status() {
 	}
 	sort.Strings(fds)
 	fmt.Println("fds", strings.Join(fds, " "))
+	network, _ := os.Readlink("/proc/self/ns/net")
+	fmt.Println("net", network)
 	fmt.Println("env", strings.Join(os.Environ(), " "))
 	_, err = os.ReadFile("/proc/1/environ")
 	if os.IsPermission(err) {

@@ -29,7 +29,14 @@ func (p *program) view(c Config) (exe int) {
 		p.begin("open", "", "/proc")
 		p.hostProc = p.into(p.add(unix.SYS_OPENAT, atCwd, p.mem.str("/proc"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0))
 	}
-	mapped := p.receiveMaps(c.Mapped)
+	// The supervisor sends the network namespace first. Waiting for it this
+	// early costs time, so it is done only where more follows.
+	var mapped []int
+	joined := c.Mapped > 0
+	if joined {
+		p.joinNetwork()
+		mapped = p.receiveDescriptors(c.Mapped, "the maps of writable trees")
+	}
 	trees := make([]int, len(c.Plan.View))
 	exe = noSlot
 	for i := range c.Plan.View {
@@ -84,33 +91,13 @@ func (p *program) view(c Config) (exe int) {
 	p.begin("set", "", "host and domain name")
 	p.add(unix.SYS_SETHOSTNAME, p.mem.str(c.Plan.Hostname), uintptr(len(c.Plan.Hostname)))
 	p.add(unix.SYS_SETDOMAINNAME, p.mem.str(""), 0)
+	if !joined {
+		p.joinNetwork()
+	}
 	if c.Plan.Loopback {
 		p.loopback()
 	}
 	return exe
-}
-
-// receiveMaps takes n user namespaces from the supervisor (Child.Proceed).
-func (p *program) receiveMaps(n int) []int {
-	if n == 0 {
-		return nil
-	}
-	p.begin("receive", "", "the maps of writable trees")
-	const cmsgHeader = 16 // struct cmsghdr on 64 bits
-	oob := p.mem.alloc(cmsgHeader + 4*n)
-	for i := range oob {
-		oob[i] = 0xff // no descriptor
-	}
-	iov := put(&p.mem, [2]uintptr{addr(p.mem.alloc(8)), 8})
-	// struct msghdr on 64 bits: name, namelen, iov, iovlen, control,
-	// controllen, flags.
-	msg := put(&p.mem, [7]uintptr{0, 0, iov, 1, addr(oob), uintptr(len(oob)), 0})
-	p.add(unix.SYS_RECVMSG, control, msg, unix.MSG_CMSG_CLOEXEC)
-	slots := make([]int, n)
-	for i := range slots {
-		slots[i] = p.into(p.add(opLoad32, addr(oob)+cmsgHeader+uintptr(4*i)))
-	}
-	return slots
 }
 
 // openTree clones the source of a step as a detached mount and gives it its

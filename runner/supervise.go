@@ -367,8 +367,12 @@ func (r *run) failed(rec nsexec.Record) {
 	r.refuse(status, outcome, step, err, hint)
 }
 
-// launchHint says what mends a clone3 that made no child.
+// launchHint says what mends a launch for which the kernel made no child or no
+// network.
 func launchHint(err error) string {
+	if e := (*nsexec.ErrNetwork)(nil); errors.As(err, &e) && e.Errno == unix.ENOSPC {
+		return "sysctl user.max_net_namespaces=10000"
+	}
 	switch errno(err) {
 	case unix.EPERM:
 		return "feature userns: user namespaces are not allowed here; see sbx doctor"
