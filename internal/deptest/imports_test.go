@@ -194,6 +194,14 @@ var rooms = []struct {
 		{cobra, "flags and help belong to the command"},
 		{"net/http", "the run socket speaks internal/wire; the admin API is a room of its own"},
 	}},
+	{pkg: "internal/admin", only: []string{"golang.org/x/sys/unix", own("internal/safefs")}, bans: []ban{
+		{own("internal/daemon"), "it shows what it is told and asks by its own interfaces; internal/ops ties the two together"},
+		{own("registry"), "see internal/daemon"},
+		{own("policy"), "see internal/daemon"},
+		{own("runner"), "see internal/daemon"},
+		{"github.com/prometheus", "metrics come as a handler"},
+		{"os/exec", "it starts nothing"},
+	}},
 	{pkg: "internal/audit", only: []string{"golang.org/x/sys/unix", own("internal/safefs")}, bans: []ban{
 		{own("policy"), "a record is plain words; who fills it knows what they mean"},
 		{own("runner"), "see policy"},
