@@ -202,6 +202,12 @@ var rooms = []struct {
 		{"github.com/prometheus", "metrics come as a handler"},
 		{"os/exec", "it starts nothing"},
 	}},
+	{pkg: "internal/observe", bans: []ban{
+		{own("policy"), "it hands on what the daemon tells"},
+		{own("internal/engine"), "see policy"},
+		{"github.com/prometheus", "see internal/metrics"},
+		{"os/exec", "it starts nothing"},
+	}},
 	{pkg: "internal/audit", only: []string{"golang.org/x/sys/unix", own("internal/safefs")}, bans: []ban{
 		{own("policy"), "a record is plain words; who fills it knows what they mean"},
 		{own("runner"), "see policy"},

@@ -1,0 +1,221 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sbx-project/sbx/internal/admin"
+	"github.com/sbx-project/sbx/internal/audit"
+	"github.com/sbx-project/sbx/internal/daemon"
+	"github.com/sbx-project/sbx/internal/testenv"
+	"github.com/sbx-project/sbx/registry/life"
+	"github.com/sbx-project/sbx/runner"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+type server struct {
+	desk   *Desk
+	reload daemon.Reload
+	hold   chan struct{}
+	runs   []daemon.RunInfo
+}
+
+func (s *server) Runs() []daemon.RunInfo { return s.runs }
+func (s *server) Kill(run string) bool   { return len(s.runs) > 0 && run == s.runs[0].Run }
+func (s *server) Draining() bool         { return false }
+func (s *server) Reload() daemon.Reload {
+	if s.hold != nil {
+		<-s.hold
+	}
+	s.desk.Reloaded(s.reload)
+	return s.reload
+}
+
+type registry struct{ generation uint64 }
+
+func (r registry) Generation() uint64        { return r.generation }
+func (r registry) Commands() []admin.Command { return nil }
+func (r registry) Generations() ([]admin.Generation, error) {
+	return []admin.Generation{{Generation: 7}}, nil
+}
+
+func newDesk(t *testing.T) (*Desk, *server, *audit.Log, string) {
+	t.Helper()
+	dir := t.TempDir()
+	log, err := audit.Open(dir, audit.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { log.Close() })
+	d := New(Options{Audit: log, Events: admin.NewHub(), Registry: registry{7}})
+	s := &server{desk: d}
+	return d, s, log, dir
+}
+
+// written is the audit log's text; events are what readers were told.
+func written(t *testing.T, dir string) string {
+	t.Helper()
+	b, err := os.ReadFile(dir + "/" + audit.Current)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func events(d *Desk) (kinds []admin.Kind) {
+	r := d.opt.Events.Reader("0")
+	for e, ok := r.Next(context.Background(), false); ok; e, ok = r.Next(context.Background(), false) {
+		kinds = append(kinds, e.Kind)
+	}
+	return kinds
+}
+
+var info = daemon.RunInfo{Run: "run-1", Command: "db.backup", Version: "2.4.1", Revision: "sha256:00", Generation: 7, Caller: daemon.Caller{UID: 1000, GID: 1000, PID: 42}, Args: 3, Start: time.Now()}
+
+func TestRun(t *testing.T) {
+	d, s, log, dir := newDesk(t)
+	if st := d.Status(); st.Ready || st.Commands == nil || st.Registries == nil {
+		t.Errorf("before the daemon is there: %+v", st)
+	}
+	d.Attach(s)
+	if err := d.RunStarted(info); err != nil {
+		t.Fatal(err)
+	}
+	if text := written(t, dir); !strings.Contains(text, `"event":"start","run":"run-1","command":"db.backup"`) || !strings.Contains(text, `"caller":{"uid":1000,"gid":1000,"pid":42},"args":3`) {
+		t.Errorf("not recorded before it starts: %s", text)
+	}
+	d.RunEnded(info, &runner.Report{
+		ExitCode: 159, Outcome: runner.Violation, Run: "run-1", RevertedTo: "sha256:02", Layers: []runner.Layer{{Name: "landlock", State: runner.Degraded}, {Name: "seccomp", State: runner.Applied}},
+		Violations: []runner.Call{{Kind: "syscall", Syscall: "ptrace", NR: 101, Args: [6]uint64{0xdead}, Path: "/x"}},
+	})
+	d.Refused(daemon.Refusal{Caller: info.Caller, Command: "jq", Status: 126, Reason: "not in allow", Time: time.Now()})
+	text := written(t, dir)
+	for _, want := range []string{
+		`"outcome":"violation","exit-code":159`, `"violations":[{"kind":"syscall","syscall":"ptrace","nr":101`, `"degraded":["landlock"]`, `"event":"revert"`, `"reverted-to":"sha256:02"`,
+		`"event":"refusal","command":"jq"`, `"reason":"not in allow"`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in %s", want, text)
+		}
+	}
+	if strings.Contains(text, "57005") { // 0xdead
+		t.Error("an argument of a call is in the log")
+	}
+	want := []admin.Kind{admin.RunStarted, admin.RunEnded, admin.Reverted, admin.RunRefused}
+	if got := events(d); len(got) != 4 || got[0] != want[0] || got[1] != want[1] || got[2] != want[2] || got[3] != want[3] {
+		t.Errorf("events %v, want %v", got, want)
+	}
+	// A run that cannot be recorded does not start, and nobody is told that
+	// it did.
+	log.Close()
+	if err := d.RunStarted(info); !errors.Is(err, audit.ErrClosed) {
+		t.Errorf("without an audit log: %v", err)
+	}
+	if len(events(d)) != 4 || d.Status().Audit.Error == "" {
+		t.Errorf("%v, %+v", events(d), d.Status().Audit)
+	}
+	if res, err := audit.VerifyDir(dir, nil); err != nil || res.Broken != nil || res.Open != 0 {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+func TestReload(t *testing.T) {
+	d, s, _, dir := newDesk(t)
+	if _, err := d.Reload(t.Context(), admin.Actor{}, nil); !errors.Is(err, errStarting) {
+		t.Errorf("too early: %v", err)
+	}
+	d.Attach(s)
+	s.reload = daemon.Reload{Generation: 8, Changed: []string{"b", "a"}, Time: time.Now()}
+	uid := uint32(1000)
+	res, err := d.Reload(t.Context(), admin.Actor{UID: &uid}, nil)
+	if err != nil || !res.Loaded || res.LastSuccess == nil || res.Changed[0] != "a" || res.Rejected == nil {
+		t.Errorf("%+v, %v", res, err)
+	}
+	s.reload = daemon.Reload{Generation: 8, Rejected: map[string]string{"jq": "no such syscall"}, Time: time.Now()}
+	if res, err = d.Reload(t.Context(), admin.Actor{Address: "127.0.0.1:9"}, nil); err != nil || res.Loaded || res.LastSuccess == nil || res.Rejected[0].Reason != "no such syscall" || res.Changed == nil {
+		t.Errorf("%+v, %v", res, err)
+	}
+	six := uint64(6)
+	if _, err := d.Reload(t.Context(), admin.Actor{}, &six); !errors.Is(err, admin.ErrGeneration) {
+		t.Errorf("another generation: %v", err)
+	}
+	text := written(t, dir)
+	for _, want := range []string{`"event":"operator","caller":{"uid":1000`, `"why":"by token from 127.0.0.1:9"`, `"event":"reload","generation":8,"verdict":200`, `"outcome":"rejected"`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in %s", want, text)
+		}
+	}
+	// Who does not wait to the end does not stop it.
+	s.hold = make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := d.Reload(ctx, admin.Actor{}, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := d.Reload(t.Context(), admin.Actor{}, nil); err != nil {
+			t.Error(err)
+		}
+	})
+	s.hold <- struct{}{}
+	s.hold <- struct{}{}
+	wg.Wait()
+}
+
+func TestKill(t *testing.T) {
+	d, s, _, dir := newDesk(t)
+	d.Attach(s)
+	s.runs = []daemon.RunInfo{info}
+	if err := d.Kill(admin.Actor{}, "run-2"); !errors.Is(err, admin.ErrNoRun) {
+		t.Errorf("%v", err)
+	}
+	if err := d.Kill(admin.Actor{}, "run-1"); err != nil || !strings.Contains(written(t, dir), `"event":"operator","run":"run-1"`) {
+		t.Errorf("%v", err)
+	}
+	if r := d.Runs(); len(r.Runs) != 1 || r.Runs[0].UID != 1000 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestCommand(t *testing.T) {
+	now := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	rev := func(digest, version string, s life.State) life.Revision {
+		return life.Revision{Digest: digest, Version: version, State: s, Since: now, Proved: true, Runs: 3, BudgetCount: 2, BudgetWindow: time.Hour, Reason: "because"}
+	}
+	violated := rev("d3", "3.0.0", life.Quarantined)
+	violated.LastViolation, violated.Violations = "ptrace", 1
+	for name, tt := range map[string]struct {
+		c    life.Command
+		want func(admin.Command) bool
+	}{
+		"absent": {life.Command{Name: "a"}, func(c admin.Command) bool { return c.State == admin.Absent && c.Candidate == nil }},
+		"refused": {life.Command{Name: "a", Refusal: "quarantined", Revisions: []life.Revision{violated}}, func(c admin.Command) bool {
+			return c.State == admin.Quarantined && c.Reason == "quarantined" && c.Version == "3.0.0" && c.LastViolation == "ptrace"
+		}},
+		"in force": {life.Command{Name: "a", InForce: "d2", Floor: "1.0.0", Reverts: []time.Time{now.Add(-2 * time.Hour), now.Add(-time.Minute)}, Revisions: []life.Revision{
+			rev("d4", "4.0.0", life.Rejected), violated, rev("d2", "2.0.0", life.Active), rev("d1", "1.0.0", life.Retired),
+		}}, func(c admin.Command) bool {
+			return c.State == admin.Active && c.Version == "2.0.0" && c.Candidate.Version == "4.0.0" && c.Previous.Version == "1.0.0" && c.RevertsLeft == 1 && c.LastViolation == "ptrace" && c.Floor == "1.0.0"
+		}},
+	} {
+		if got := Command(tt.c, now, nil, "/r"); !tt.want(got) || got.Registry != "/r" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	for s := life.Candidate; s <= life.Retired; s++ {
+		known := false
+		for _, e := range admin.State("").Enum() {
+			known = known || e == s.String()
+		}
+		if !known {
+			t.Errorf("the API does not know state %s", s)
+		}
+	}
+}
