@@ -16,10 +16,15 @@ package chain
 
 import (
 	"errors"
-	"io"
+	"fmt"
+	"os"
+	"path"
+	"sync"
 	"time"
 
-	"github.com/sbx-project/sbx/registry"
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/safefs"
 	"github.com/sbx-project/sbx/registry/life"
 )
 
@@ -77,10 +82,44 @@ type Info struct {
 // Chain is the state directory of one registry. It is safe for concurrent use
 // until Close.
 type Chain struct {
-	dir string
+	disk *disk
+	mode Mode
+	lock *os.File
+
+	// mu is held for reading by Put, which may run beside itself, and for
+	// writing by whatever else changes the directory.
+	mu sync.RWMutex
+	// parent is the newest generation that verified; nil before that.
+	parent *parent
+	// burnt is the highest number that a failed commit may have shown.
+	burnt uint64
+
+	// put guards what Put leaves for the next commit.
+	put struct {
+		mu sync.Mutex
+		// pending are digests whose bundles are to be made durable, with the
+		// number of their files.
+		pending map[string]int
+		// suspect are digests whose bundles were written and not made
+		// durable: the pages may be gone, whatever reads say.
+		suspect map[string]bool
+	}
 }
 
-var errNotBuilt = errors.New("not built yet")
+// parent is what the next root object refers to.
+type parent struct {
+	root *root
+	sum  string
+}
+
+// The parts of a state directory.
+const (
+	lockName       = "lock"
+	currentName    = "current"
+	generationsDir = "generations"
+	objectsDir     = "objects"
+	bundlesDir     = "bundles"
+)
 
 // Open opens the state directory at dir, an absolute path, whose components
 // are checked as safefs.OpenTrusted does. Exclusive makes the directory (0755
@@ -88,59 +127,123 @@ var errNotBuilt = errors.New("not built yet")
 // and removes what an interrupted commit left; it is ErrHeld when another
 // process has the lock. ReadOnly matches fs.ErrNotExist when there is none.
 // The caller closes the Chain.
-func Open(dir string, mode Mode) (*Chain, error) { return nil, errNotBuilt }
+func Open(dir string, mode Mode) (*Chain, error) { return open(dir, mode, nil) }
+
+// open is Open with a hook for disk.before.
+func open(dir string, mode Mode, before func(step) error) (*Chain, error) {
+	d := &disk{path: path.Clean(dir), dirMode: 0o700, fileMode: 0o600, before: before}
+	if os.Geteuid() == 0 {
+		d.dirMode, d.fileMode = 0o755, 0o644
+	}
+	if mode == Exclusive {
+		if err := makeDirs(d.path, d.dirMode); err != nil {
+			return nil, fmt.Errorf("open state: %w", err)
+		}
+	}
+	var err error
+	if d.root, err = safefs.OpenTrusted(d.path); err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	c := &Chain{disk: d, mode: mode}
+	c.put.pending, c.put.suspect = map[string]int{}, map[string]bool{}
+	if mode == Exclusive {
+		if err := c.prepare(); err != nil {
+			c.Close()
+			return nil, fmt.Errorf("open state: %w", err)
+		}
+	}
+	return c, nil
+}
+
+// makeDirs makes a directory and what is missing above it, each durable.
+func makeDirs(dir string, mode uint32) error {
+	err := unix.Mkdir(dir, mode)
+	if errors.Is(err, unix.ENOENT) {
+		if err := makeDirs(path.Dir(dir), mode); err != nil {
+			return err
+		}
+		err = unix.Mkdir(dir, mode)
+	}
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	if err == nil {
+		err = unix.Chmod(dir, mode)
+	}
+	if err == nil {
+		var above *os.File
+		if above, err = os.Open(path.Dir(dir)); err == nil {
+			err = above.Sync()
+			above.Close()
+		}
+	}
+	if err != nil {
+		return &os.PathError{Op: "make directory", Path: dir, Err: err}
+	}
+	return nil
+}
+
+// prepare takes the lock, makes the parts and clears what a crash left.
+func (c *Chain) prepare() error {
+	fd, err := unix.Openat(c.disk.fd(), lockName, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return c.disk.fail("open", lockName, err)
+	}
+	c.lock = os.NewFile(uintptr(fd), path.Join(c.disk.path, lockName))
+	err = retry(func() error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return ErrHeld
+	}
+	if err != nil {
+		return c.disk.fail("lock", lockName, err)
+	}
+	made := false
+	for _, name := range []string{generationsDir, objectsDir, bundlesDir} {
+		err := c.disk.mkdir(name)
+		if errors.Is(err, unix.EEXIST) {
+			continue
+		}
+		if err == nil {
+			err = c.disk.chmod(name, c.disk.dirMode)
+		}
+		if err != nil {
+			return err
+		}
+		made = true
+	}
+	if made {
+		if err := c.disk.syncName(opSyncDir, "."); err != nil {
+			return err
+		}
+	}
+	return c.sweep()
+}
+
+// sweep removes temporary files. Nobody else writes: the lock is held.
+func (c *Chain) sweep() error {
+	for _, dir := range []string{".", generationsDir, objectsDir, bundlesDir} {
+		names, err := c.disk.list(dir)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if !isTemporary(name) {
+				continue
+			}
+			if err := c.disk.removeAll(path.Join(dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 // Close releases the lock.
-func (c *Chain) Close() error { return nil }
-
-// Newest returns the newest generation that verifies as a whole, with an error
-// in damaged for each newer one that does not. err is ErrEmpty when there is
-// none, else what kept from looking. The caller owns the snapshot.
-func (c *Chain) Newest() (s *Snapshot, damaged []error, err error) { return nil, nil, errNotBuilt }
-
-// At returns one generation. The error matches ErrEmpty when it is not kept,
-// ErrDamaged when it does not verify.
-func (c *Chain) At(generation uint64) (*Snapshot, error) { return nil, errNotBuilt }
-
-// List returns what is known of the kept generations, newest first.
-func (c *Chain) List() ([]Info, error) { return nil, errNotBuilt }
-
-// Next is the number that the next committed generation must have: higher than
-// any that was ever visible, damaged ones included.
-func (c *Chain) Next() (uint64, error) { return 0, errNotBuilt }
-
-// Commit makes a generation and all that was Put before durable, and then
-// removes generations beyond Keep. After an error the generation before is
-// the newest, and what was Put is to be Put again.
-func (c *Chain) Commit(s *Snapshot) error { return errNotBuilt }
-
-// Put stores the bytes of a bundle: its Source, each of its Files as open
-// gives it, and the signature when there is one. It is an error when what was
-// written does not have b.Digest. A bundle that is stored already is verified,
-// and only written again when it is damaged; a signature that it lacks or that
-// differs is replaced. Durable after the next Commit.
-func (c *Chain) Put(b *registry.Bundle, open func(name string) (io.ReadCloser, error), signature []byte) error {
-	return errNotBuilt
+func (c *Chain) Close() error {
+	err := c.disk.root.Close()
+	if c.lock != nil {
+		// Closing the last descriptor of the open file releases it.
+		err = errors.Join(err, c.lock.Close())
+	}
+	return err
 }
-
-// BundleDir is the absolute path of the directory of a stored bundle, whether
-// it is there or not.
-func (c *Chain) BundleDir(digest string) string { return c.dir + "/bundles/" + digest }
-
-// Load reads a stored bundle and verifies its digest. Dir is BundleDir, File
-// and Stamps are those of the store. The error matches ErrNotStored or
-// ErrDamaged.
-func (c *Chain) Load(name, digest string) (registry.Bundle, error) {
-	return registry.Bundle{}, errNotBuilt
-}
-
-// Verity reports whether every file of a stored bundle is under fs-verity, so
-// that the kernel refuses to read changed bytes. False where the file system
-// does not have it.
-func (c *Chain) Verity(digest string) (bool, error) { return false, errNotBuilt }
-
-// Collect removes stored bundles and objects that no kept generation uses.
-// keep is asked for each digest besides; it answers true for what is in
-// flight. When a kept generation cannot be read for a reason other than
-// damage nothing is removed.
-func (c *Chain) Collect(keep func(digest string) bool) error { return errNotBuilt }

@@ -1,0 +1,231 @@
+package chain
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+
+	"github.com/sbx-project/sbx/registry/life"
+)
+
+// syncFrom is how many files of bundles are made durable one by one; for more
+// one syncfs(2) is cheaper, though it waits for everybody's data.
+const syncFrom = 64
+
+// Commit makes a generation and all that was Put before durable, and then
+// removes generations beyond Keep. After an error the generation before is
+// the newest, and what was Put is to be Put again; take the number from Next
+// anew.
+//
+// The order: bundles and shards are durable before the root object that names
+// them appears, so that a crash at any step leaves the generation before or
+// this one, whole.
+func (c *Chain) Commit(s *Snapshot) error {
+	if c.mode != Exclusive {
+		return fmt.Errorf("commit generation %d: %w", s.Generation, ErrReadOnly)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.commit(s); err != nil {
+		return fmt.Errorf("commit generation %d: %w", s.Generation, err)
+	}
+	return nil
+}
+
+func (c *Chain) commit(s *Snapshot) error {
+	next, err := c.next()
+	if err != nil {
+		return err
+	}
+	if s.Generation != next {
+		return fmt.Errorf("the next one is %d", next)
+	}
+	if c.parent == nil && next > 1 {
+		all, err := c.numbers()
+		if err != nil {
+			return err
+		}
+		if _, _, err := c.newestOf(all); err != nil && err != ErrEmpty {
+			return err
+		}
+	}
+	if err := c.syncBundles(); err != nil {
+		return err
+	}
+	r, objects, err := c.build(s)
+	if err != nil {
+		return err
+	}
+	for _, key := range sortedKeys(objects) {
+		name := path.Join(objectsDir, key)
+		temp, err := c.disk.write(name, objects[key])
+		if err != nil {
+			return err
+		}
+		// An object of this name that is there may be what a failed commit
+		// left, and not durable: it is replaced by the same bytes.
+		if err := c.disk.rename(temp, name); err != nil {
+			c.disk.removeAll(temp)
+			return err
+		}
+	}
+	if len(objects) > 0 {
+		if err := c.disk.syncName(opSyncDir, objectsDir); err != nil {
+			return err
+		}
+	}
+	data, err := encodeRoot(r)
+	if err != nil {
+		return err
+	}
+	if err := c.publish(r.Generation, data); err != nil {
+		return err
+	}
+	c.parent = &parent{root: r, sum: sum(data)}
+	c.prune()
+	return nil
+}
+
+// build makes the root object and the shards that it has and its parent has
+// not, by their hash.
+func (c *Chain) build(s *Snapshot) (*root, map[string][]byte, error) {
+	r := &root{Generation: s.Generation, Time: s.Time.Round(0).UTC(), By: s.By, Why: s.Why,
+		Changed: slices.Compact(slices.Sorted(slices.Values(s.Changed))), Commands: len(s.Commands), Shards: map[string]reference{}}
+	if r.Changed == nil {
+		r.Changed = []string{}
+	}
+	touched := make(map[int]bool)
+	if c.parent != nil {
+		r.Parent = &link{Generation: c.parent.root.Generation, SHA256: c.parent.sum}
+		for key, ref := range c.parent.root.Shards {
+			r.Shards[key] = ref
+		}
+		for _, name := range r.Changed {
+			touched[shardOf(name)] = true
+		}
+	} else {
+		for n := range shards {
+			touched[n] = true
+		}
+	}
+	lists := make(map[int][]life.Command, len(touched))
+	for name, command := range s.Commands {
+		n := shardOf(name)
+		if !touched[n] {
+			continue
+		}
+		if err := checkCommand(name, command); err != nil {
+			return nil, nil, err
+		}
+		lists[n] = append(lists[n], command)
+	}
+	objects := make(map[string][]byte, len(touched))
+	for n := range touched {
+		delete(r.Shards, shardKey(n))
+		if len(lists[n]) == 0 {
+			continue
+		}
+		data, err := encodeShard(lists[n])
+		if err != nil {
+			return nil, nil, err
+		}
+		hash := sum(data)
+		r.Shards[shardKey(n)] = reference{SHA256: hash, Commands: len(lists[n])}
+		objects[hash] = data
+	}
+	// The count of commands that are said to be unchanged must agree with
+	// the table, which root.check compares: a name that Changed lacks is
+	// found when it came or went.
+	return r, objects, r.check()
+}
+
+// publish makes the root object appear, durably, and then the hint that names
+// it. Both are written before either is renamed, so that a full disk is met
+// before anything is visible.
+func (c *Chain) publish(generation uint64, data []byte) (err error) {
+	name := generationName(generation)
+	rootTemp, err := c.disk.write(name, data)
+	if err != nil {
+		return err
+	}
+	hint, err := c.disk.write(currentName, []byte(strconv.FormatUint(generation, 10)+" "+sum(data)+"\n"))
+	if err != nil {
+		c.disk.removeAll(rootTemp)
+		return err
+	}
+	c.burnt = generation
+	if err = c.disk.rename(rootTemp, name); err == nil {
+		err = c.disk.syncName(opSyncDir, generationsDir)
+	}
+	if err == nil {
+		err = c.disk.rename(hint, currentName)
+	}
+	if err == nil {
+		err = c.disk.syncName(opSyncDir, ".")
+	}
+	if err != nil {
+		// The caller is told that nothing changed, so nothing must show.
+		c.disk.removeAll(rootTemp)
+		c.disk.removeAll(hint)
+		if undo := c.undo(name); undo != nil {
+			return fmt.Errorf("%w; cannot take it back: %w", err, undo)
+		}
+	}
+	return err
+}
+
+func (c *Chain) undo(name string) error {
+	if err := c.disk.removeAll(name); err != nil {
+		return err
+	}
+	return c.disk.syncName(opSyncDir, generationsDir)
+}
+
+// prune removes root objects beyond Keep. What cannot be removed now is tried
+// again by the next commit: it costs space and nothing else.
+func (c *Chain) prune() {
+	all, err := c.numbers()
+	if err != nil || len(all) <= Keep {
+		return
+	}
+	for _, n := range all[Keep:] {
+		if c.disk.remove(generationName(n), false) != nil {
+			return
+		}
+	}
+}
+
+// syncBundles makes what was Put durable. When that is not possible nobody
+// knows what is on the disk, so that it must be written again.
+func (c *Chain) syncBundles() error {
+	c.put.mu.Lock()
+	defer c.put.mu.Unlock()
+	if len(c.put.pending) == 0 {
+		return nil
+	}
+	files := 0
+	for _, n := range c.put.pending {
+		files += n
+	}
+	var err error
+	if files > syncFrom {
+		err = c.disk.syncAll()
+	} else {
+		for _, digest := range sortedKeys(c.put.pending) {
+			if err = c.syncTree(bundleName(digest)); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			err = c.disk.syncName(opSyncDir, bundlesDir)
+		}
+	}
+	for digest := range c.put.pending {
+		if err != nil {
+			c.put.suspect[digest] = true
+		}
+		delete(c.put.pending, digest)
+	}
+	return err
+}
