@@ -162,6 +162,9 @@ var rooms = []struct {
 		{own("internal/engine"), "the engine takes bundles from it"},
 		{"os/exec", "it starts no process"},
 	}},
+	{pkg: "registry/snapshot", only: []string{}, bans: []ban{
+		{"os", "it is memory and nothing else"},
+	}},
 	{pkg: "registry/watch", only: []string{fsnotify, "golang.org/x/sys/unix"}, bans: []ban{
 		{own("registry"), "a hint knows paths and no bundles"},
 		{"os/exec", "it starts nothing"},
