@@ -205,6 +205,12 @@ var rooms = []struct {
 		{"github.com/prometheus", "metrics come as a handler"},
 		{"os/exec", "it starts nothing"},
 	}},
+	{pkg: "internal/metrics", bans: []ban{
+		{own("registry"), "it counts what it is told"},
+		{own("policy"), "see registry"},
+		{own("internal/admin"), "it is a handler there, and knows no other route"},
+		{"os/exec", "it starts nothing"},
+	}},
 	{pkg: "internal/observe", bans: []ban{
 		{own("policy"), "it hands on what the daemon tells"},
 		{own("internal/engine"), "see policy"},
@@ -262,6 +268,8 @@ func TestSoleImporters(t *testing.T) {
 		{minisign, []string{"internal/sign"}, "what is accepted as a signature is decided in one place"},
 		{cobra, []string{"cmd/sbxd"}, "flags and help belong to the command"},
 		{own("internal/testenv"), nil, "for tests only"},
+		{"github.com/prometheus", []string{"internal/metrics"}, "labels are bounded in one place"},
+		{"github.com/containerd/cgroups", []string{"internal/metrics"}, "it reads statistics; groups are internal/cgroup's"},
 		{"plugin", nil, "nothing is loaded into a running sbx"},
 		{"net/http/pprof", nil, "it registers itself on import"},
 	}
