@@ -22,16 +22,17 @@ type world struct {
 	rec        Record
 	listener   uintptr // slot
 	// shared is the address of a page that PID 2 shares with init even
-	// where it has a copy of all other memory.
+	// shared is the address of a page that both children write to.
 	shared uintptr
 	// secret is the region with the path, argv and envp of the one
 	// permitted execveat; init forgets it.
 	secret [3][2]uintptr
-	fds    [3]unix.PollFd
+	fds    [2]unix.PollFd
 	info   unix.SignalfdSiginfo
-	notif  seccompNotif
 	wait   unix.Timespec
 	status uintptr
+	ended  childInfo
+	watch  watcher
 }
 
 // sharedWords is what the page holds.
@@ -44,16 +45,6 @@ type sharedWords struct {
 //go:norace
 func (w *world) words() *sharedWords { return (*sharedWords)(pointer(w.shared)) }
 
-// seccompNotif is struct seccomp_notif of linux/seccomp.h.
-type seccompNotif struct {
-	id         uint64
-	pid, flags uint32
-	nr         int32
-	arch       uint32
-	ip         uint64
-	args       [6]uint64
-}
-
 const (
 	// control is the descriptor number of init's end of the control socket.
 	control = 3
@@ -61,23 +52,10 @@ const (
 	// nobody is there to read it.
 	statusOrphan = 137
 	statusFailed = 125
-
-	notifRecv = 0xc0502100 // SECCOMP_IOCTL_NOTIF_RECV
 )
 
 // unset is the value of a slot that nothing was saved in.
 const unset = ^uintptr(0)
-
-// perRound is how many signals and ended processes init takes before it looks
-// at the supervisor and the listener again.
-const perRound = 64
-
-// graceLook is how long init gives the supervisor to look at the stopped
-// processes of a violation. Killing does not depend on it: the supervisor
-// kills as soon as it has seen enough; at a tenth a loaded host would lose
-// the program's name, at ten times a hanging supervisor would keep a stopped
-// run for seconds.
-const graceLook = 1 // seconds
 
 func cloneRaw(nr, a0, a1 uintptr) (r1, errno uintptr)
 
@@ -200,16 +178,16 @@ func sameFile(a, b *unix.Stat_t) bool {
 //
 //go:nosplit
 //go:norace
-func say(w *world) {
-	w.rec.Degraded = w.words().degraded
-	syscall.RawSyscall6(unix.SYS_SENDTO, control, uintptr(unsafe.Pointer(&w.rec)), recordSize, unix.MSG_NOSIGNAL, 0, 0)
+func say(w *world, rec *Record) {
+	rec.Degraded = w.words().degraded
+	syscall.RawSyscall6(unix.SYS_SENDTO, control, uintptr(unsafe.Pointer(rec)), recordSize, unix.MSG_NOSIGNAL, 0, 0)
 }
 
 //go:nosplit
 //go:norace
 func fail(w *world, step uint32, e uint32) {
 	w.rec.Kind, w.rec.Step, w.rec.Errno = Failed, step, e
-	say(w)
+	say(w, &w.rec)
 	exit(statusFailed)
 }
 
@@ -226,6 +204,7 @@ func beginInit(w *world) {
 	if e := w.words().errno; e != 0 {
 		fail(w, w.words().step, e)
 	}
+	startWatch(w)
 	// The addresses that the filter lets pass must not be found here.
 	for i := range w.secret {
 		if w.secret[i][1] != 0 {
@@ -242,21 +221,14 @@ func beginInit(w *world) {
 // therefore the child never returns from this frame, and the parent returns
 // from it at once.
 //
-// Linux 6.1 refuses to share memory with a child that will be in another
-// time namespace (allowed for vfork since 6.3): there the child gets a copy.
-// So nothing may depend on the sharing but speed: what the child has to say
-// is in the shared page, since the filter may leave it no call to send it
-// with, and the number that the listener will have is known before (see
-// prepareServe).
+// What the child has to say is in the shared page, since the filter may leave
+// it no call to send it with.
 //
 //go:noinline
 //go:nosplit
 //go:norace
 func spawn(w *world) uintptr {
 	pid, e := cloneRaw(unix.SYS_CLONE, unix.CLONE_VM|unix.CLONE_VFORK|unix.CLONE_FILES|uintptr(unix.SIGCHLD), 0)
-	if syscall.Errno(e) == unix.EINVAL {
-		pid, e = cloneRaw(unix.SYS_CLONE, unix.CLONE_VFORK|unix.CLONE_FILES|uintptr(unix.SIGCHLD), 0)
-	}
 	if e != 0 {
 		fail(w, stepSpawn, uint32(e))
 	}
@@ -268,98 +240,4 @@ func spawn(w *world) uintptr {
 	w.words().step, w.words().errno = step, uint32(errno)
 	exit(statusFailed)
 	return 0
-}
-
-// serve is init's loop: it reaps, forwards signals, takes violations, and
-// ends the namespace with PID 2 or with the supervisor.
-//
-//go:nosplit
-//go:norace
-func serve(w *world, workload uintptr) {
-	const (
-		fromSupervisor = iota
-		signals
-		// The listener is looked at last: a call refused before PID 2 ended
-		// is then seen in the round that sees PID 2's end.
-		violations
-	)
-	w.fds[violations].Fd = int32(w.slots[w.listener])
-	for {
-		w.fds[0].Revents, w.fds[1].Revents, w.fds[2].Revents = 0, 0, 0
-		if _, _, e := syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&w.fds)), 3, 0, 0, 0, 0); e != 0 && e != unix.EINTR {
-			exit(statusFailed)
-		}
-		if w.fds[fromSupervisor].Revents != 0 {
-			exit(statusOrphan)
-		}
-		if w.fds[violations].Revents&unix.POLLIN != 0 {
-			takeViolation(w)
-		}
-		if w.fds[violations].Revents != 0 {
-			// POLLHUP: the last task under the filter has gone, a moment
-			// before its SIGCHLD. Out of the poll set, or this would spin.
-			w.fds[violations].Fd = -1
-		}
-		// Bounded, here and below: whoever sends faster than this reads must
-		// not keep it from the supervisor and the listener.
-		for range perRound {
-			n, _, _ := syscall.RawSyscall(unix.SYS_READ, uintptr(w.fds[signals].Fd), uintptr(unsafe.Pointer(&w.info)), unsafe.Sizeof(w.info))
-			if n != unsafe.Sizeof(w.info) {
-				break
-			}
-			// Only what comes from outside the namespace is forwarded: for
-			// that the sender's pid reads 0.
-			if w.info.Signo != uint32(unix.SIGCHLD) && w.info.Pid == 0 {
-				syscall.RawSyscall(unix.SYS_KILL, workload, uintptr(w.info.Signo), 0)
-			}
-		}
-		// The one place that reaps: a second one would lose PID 2's status.
-		for range perRound {
-			w.status = 0
-			pid, _, e := syscall.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&w.status)), unix.WNOHANG, 0, 0, 0)
-			if e != 0 || pid == 0 {
-				break
-			}
-			if pid == workload {
-				// A call that was refused before this end is a violation.
-				if w.fds[violations].Fd >= 0 {
-					w.wait = unix.Timespec{}
-					w.fds[violations].Revents = 0
-					syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&w.fds[violations])), 1, uintptr(unsafe.Pointer(&w.wait)), 0, 0, 0)
-					if w.fds[violations].Revents&unix.POLLIN != 0 {
-						takeViolation(w)
-					}
-				}
-				w.rec.Kind, w.rec.Status = Exited, uint32(w.status)
-				say(w)
-				// The kernel kills and waits for whatever is left of the
-				// namespace before the supervisor can reap us.
-				exit(0)
-			}
-		}
-	}
-}
-
-// takeViolation takes the refused call, stops the run, reports the call and
-// ends the namespace. The call is never answered, so it never executes.
-//
-//go:nosplit
-//go:norace
-func takeViolation(w *world) {
-	_, _, e := syscall.RawSyscall(unix.SYS_IOCTL, uintptr(w.fds[2].Fd), notifRecv, uintptr(unsafe.Pointer(&w.notif)))
-	w.rec.Kind = Violation
-	// ENOENT: a signal withdrew the call in between. It did not run, and it
-	// is a violation all the same.
-	if e == 0 {
-		w.rec.Known = 1
-		w.rec.NR, w.rec.Arch, w.rec.IP, w.rec.PID = w.notif.nr, w.notif.arch, w.notif.ip, w.notif.pid
-		w.rec.Args = w.notif.args
-	}
-	// After the receive: a signal before it would withdraw the notification.
-	syscall.RawSyscall(unix.SYS_KILL, ^uintptr(0), uintptr(unix.SIGSTOP), 0)
-	say(w)
-	w.fds[0].Revents = 0
-	w.wait.Sec = graceLook
-	syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&w.fds)), 1, uintptr(unsafe.Pointer(&w.wait)), 0, 0, 0)
-	exit(159)
 }

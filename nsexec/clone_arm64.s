@@ -24,3 +24,49 @@ ok:
 	MOVD R0, r1+24(FP)
 	MOVD ZR, errno+32(FP)
 	RET
+
+// func cloneThread(flags, stack, w uintptr) (tid, errno uintptr)
+//
+// See clone_amd64.s.
+TEXT ·cloneThread(SB), NOSPLIT|NOFRAME, $0-40
+	MOVD flags+0(FP), R0
+	MOVD stack+8(FP), R1
+	MOVD w+16(FP), R19
+	MOVD $0, R2
+	MOVD $0, R3
+	MOVD $0, R4
+	MOVD $220, R8 // clone
+	SVC
+	CBNZ R0, parent
+	SUB  $32, RSP
+	MOVD R19, 8(RSP)
+	CALL ·watch(SB)
+	BRK
+parent:
+	CMN  $4095, R0
+	BCC  ok
+	MOVD ZR, tid+24(FP)
+	NEG  R0, R0
+	MOVD R0, errno+32(FP)
+	RET
+ok:
+	MOVD R0, tid+24(FP)
+	MOVD ZR, errno+32(FP)
+	RET
+
+// A signal handler that does nothing: what counts is the interrupted call.
+TEXT wakened<>(SB), NOSPLIT|NOFRAME, $0-0
+	RET
+
+TEXT sigreturn<>(SB), NOSPLIT|NOFRAME, $0-0
+	MOVD $139, R8 // rt_sigreturn
+	SVC
+	BRK
+
+// func handler() (handle, restore uintptr)
+TEXT ·handler(SB), NOSPLIT|NOFRAME, $0-16
+	MOVD $wakened<>(SB), R0
+	MOVD R0, handle+0(FP)
+	MOVD $sigreturn<>(SB), R0
+	MOVD R0, restore+8(FP)
+	RET

@@ -155,9 +155,15 @@ func (p *program) isolate(c Config, childEnd int) {
 	if c.TimeOffset > 0 {
 		p.begin("make", "", "a time namespace")
 		o := p.add(unix.SYS_UNSHARE, unix.CLONE_NEWTIME).tolerate(mayLack)
-		o.degrade, o.skip = 1, 3 // DegradedTime
+		o.degrade, o.skip = 1, 6 // DegradedTime
 		back := "-" + decimal(uint64(c.TimeOffset)) + " 0\n"
 		p.write(atCwd, "/proc/self/timens_offsets", "monotonic "+back+"boottime "+back)
+		// Init enters it too, or Linux 6.1 would let it share memory neither
+		// with PID 2 nor with its own watcher. It needs capabilities and one
+		// thread, so it cannot wait.
+		ns := p.into(p.add(unix.SYS_OPENAT, atCwd, p.mem.str("/proc/self/ns/time_for_children"), unix.O_RDONLY|unix.O_CLOEXEC, 0))
+		p.add(unix.SYS_SETNS, 0, unix.CLONE_NEWTIME).arg(0, ns)
+		p.add(unix.SYS_CLOSE).arg(0, ns)
 	}
 	for _, kv := range c.Sysctls {
 		p.begin("write", "", "/proc/sys/"+kv[0])
@@ -286,8 +292,8 @@ func (p *program) prepareServe() {
 	w := &p.world
 	w.fds[0] = unix.PollFd{Fd: control, Events: unix.POLLIN}
 	w.fds[1] = unix.PollFd{Events: unix.POLLIN}
-	w.fds[2] = unix.PollFd{Events: unix.POLLIN}
 	p.add(opStore32, uintptr(unsafe.Pointer(&w.fds[1].Fd)), 0).arg(1, fd)
+	p.prepareWatch()
 	// PID 2 will load the filter and get the lowest free number for its
 	// listener, in the descriptor table that both share.
 	p.begin("foresee", "", "the listener's descriptor")

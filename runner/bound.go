@@ -49,7 +49,7 @@ func (r *run) bound() bool {
 		CPUQuota: l.CPUQuota, CPUPeriod: l.CPUPeriod, CPUWeight: l.CPUWeight, IOMax: l.IOMax,
 	}
 	if l.PidsMax > 0 {
-		limits.PidsMax++ // init
+		limits.PidsMax += 2 // init and its watcher
 	}
 	if r.noLeaf == nil {
 		held = r.leaf.Set(limits)
@@ -83,7 +83,7 @@ func (r *run) bound() bool {
 				break
 			}
 			why += "; held by RLIMIT_NPROC and counted by the supervisor instead"
-			r.config.Rlimits = append(r.config.Rlimits, plan.Rlimit{Resource: unix.RLIMIT_NPROC, Value: l.PidsMax + 1})
+			r.config.Rlimits = append(r.config.Rlimits, plan.Rlimit{Resource: unix.RLIMIT_NPROC, Value: l.PidsMax + 2})
 		}
 		r.layer(layerOf(h.Name), Degraded, why)
 	}

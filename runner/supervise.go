@@ -2,11 +2,13 @@ package runner
 
 import (
 	"errors"
+	"strconv"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/nsexec"
 )
 
@@ -241,6 +243,9 @@ func (r *run) applied(bits uint64) {
 	for _, name := range [...]string{"pidns", "mountns", "netns", "ipcns", "utsns", "cgroupns", "noexec", "proc", "capabilities", "no_new_privs", "seccomp", "listener"} {
 		r.layer(name, Applied, "")
 	}
+	if path := fifoHole(r.Plan.View, r.Cwd); path != "" {
+		r.layer("fifos", Degraded, "FIFOs below "+strconv.Quote(path)+" can be written to: it is shown read-only below what is writable")
+	}
 	if noUser {
 		r.layer("userns", Degraded, "user namespaces are disabled on this host")
 	} else {
@@ -253,6 +258,33 @@ func (r *run) applied(bits uint64) {
 		r.layer("exec-once", Applied, "")
 	}
 	r.layer("audit", Degraded, "absent: a direct run is not audited")
+}
+
+// fifoHole is the path of a read-only tree that the view shows below a
+// writable directory, or "": Landlock, which holds the FIFOs of read-only
+// trees, grants with the directory what lies below it.
+func fifoHole(view []plan.Step, cwd string) string {
+	for i := range view {
+		if view[i].Kind != plan.Tree || view[i].Flags&(plan.Writable|plan.OverFile) != 0 {
+			continue
+		}
+		path := shownAt(&view[i], cwd)
+		for j := range view {
+			writable := view[j].Kind == plan.Tmpfs || view[j].Kind == plan.Tree && view[j].Flags&plan.Writable != 0
+			if above := shownAt(&view[j], cwd); writable && path != above && within(path, above) {
+				return path
+			}
+		}
+	}
+	return ""
+}
+
+// shownAt is where the view shows a step.
+func shownAt(s *plan.Step, cwd string) string {
+	if s.Flags&plan.SourceCwd != 0 {
+		return cwd
+	}
+	return s.Path
 }
 
 // classify turns what is known into the outcome and the exit status.

@@ -77,6 +77,9 @@ func newFixture(t *testing.T) *fixture {
 		f.victim.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	f.victim.SysProcAttr.Setpgid = true
+	// It holds what this process inherited: a test that is killed must not
+	// leave it behind.
+	f.victim.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	if err := f.victim.Start(); err != nil {
 		t.Fatal(err)
 	}

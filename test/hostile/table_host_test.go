@@ -64,7 +64,7 @@ var surfaceTable = []group{
 		guard-personality-uname26 guard-umount guard-quotactl guard-quotactl-fd guard-acct guard-syslog-read guard-fanotify-init guard-fanotify-mark guard-modify-ldt-write
 		guard-mbind guard-set-mempolicy guard-migrate-pages guard-move-pages guard-get-mempolicy guard-set-mempolicy-home guard-init-module guard-finit-module guard-delete-module
 		guard-create-module guard-kexec-load guard-kexec-file-load guard-own-listener guard-lookup-dcookie guard-uselib guard-nfsservctl guard-sysfs guard-ustat guard-sysctl
-		guard-vhangup guard-memfd-secret guard-remap-file-pages guard-ioperm guard-iopl guard-prctl-mm`},
+		guard-withdraw guard-vhangup guard-memfd-secret guard-remap-file-pages guard-ioperm guard-iopl guard-prctl-mm`},
 	{line: 19, class: 'S', bare: true, acts: "new-listmount new-statmount new-lsm-list new-lsm-get-self new-mseal new-setxattrat new-getxattrat new-open-tree-attr new-mount-setattr new-pidfd-getfd"},
 	{line: 19, class: 'S', acts: `number-hole-335 number-hole-400 new-lsm-set-self new-listxattrat new-removexattrat new-file-getattr new-file-setattr new-listns new-map-shadow-stack new-memfd-secret
 		new-process-mrelease new-quotactl-fd new-set-mempolicy-home new-sweep-470-600 new-sweep-537-600`},

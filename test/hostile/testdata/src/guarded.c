@@ -190,6 +190,37 @@ static void prctls(const struct act *a)
 #define CALL(n, nr, x, y) {.name = "guard-" n, .fn = call, .a = nr, .b = x, .c = y}
 #define NIL(n, nr) {.name = "guard-" n, .fn = null, .a = nr}
 #define M(n, w) {.name = "guard-" n, .fn = mounts, .a = w}
+static void woken(int sig) { (void)sig; }
+
+// withdraw makes a refused call while a child keeps sending signals: the wait
+// for an answer is interrupted, and the call was perhaps never seen.
+static void withdraw(const struct act *a)
+{
+	(void)a;
+	struct sigaction act = {.sa_handler = woken};
+	sigaction(SIGUSR1, &act, NULL);
+	pid_t me = getpid(), child = fork();
+	if (child < 0)
+		broken("fork");
+	if (!child)
+		for (;;)
+			kill(me, SIGUSR1);
+	attempt("a call that a signal withdraws");
+	long end = now_ms() + 2000, came = 0, r = 0;
+	while (!came && now_ms() < end) {
+		r = sc(SYS_syslog, 10, 0);
+		if (r != -EINTR)
+			break;
+		came = now_ms();
+	}
+	while (came && now_ms() < came + 300)
+		;
+	kill(child, SIGKILL);
+	if (came)
+		through("the call was withdrawn and the run goes on");
+	reach("syslog", r);
+}
+
 const struct act acts_guarded[] = {
 	{.name = "guard-io-uring-setup", .fn = uring}, {.name = "guard-io-uring-enter", .fn = uring, .a = 1},
 	{.name = "guard-io-uring-register", .fn = uring, .a = 2},
@@ -227,7 +258,7 @@ const struct act acts_guarded[] = {
 	CALL("kexec-load", SYS_kexec_load, 0, 99), CALL("kexec-file-load", SYS_kexec_file_load, -1, -1), CALL("vmsplice", SYS_vmsplice, -1, (long)scratch),
 	{.name = "guard-seccomp-listener", .fn = listener, .b = 8}, {.name = "guard-seccomp-filter", .fn = listener, .b = 0},
 	{.name = "guard-prctl-seccomp", .fn = listener, .a = 2},
-	{.name = "guard-own-listener", .fn = own_listener},
+	{.name = "guard-own-listener", .fn = own_listener}, {.name = "guard-withdraw", .fn = withdraw},
 	NIL("lookup-dcookie", SYS_lookup_dcookie), NIL("uselib", SYS_uselib), NIL("nfsservctl", SYS_nfsservctl), NIL("sysfs", SYS_sysfs),
 	NIL("ustat", SYS_ustat), NIL("sysctl", SYS__sysctl), CALL("vhangup", SYS_vhangup, 0, 0), CALL("memfd-secret", 447, 0, 0),
 	CALL("process-madvise", SYS_process_madvise, -1, 0), CALL("process-mrelease", 448, -1, 0), CALL("remap-file-pages", SYS_remap_file_pages, 0, 0),
