@@ -189,35 +189,50 @@ func (r *Raw) shipOne(dir place, prefix, name string, depth int, total *int64) e
 	return nil
 }
 
-// list returns the names in a directory, sorted, without those that are
-// ignored: "." in front, "~" at the end. More than limit is an error.
-func (p place) list(limit int) ([]string, error) {
+// ignored names belong to editors and version control.
+func ignored(name string) bool {
+	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~")
+}
+
+// readDir returns the entries of a directory, sorted, without those that are
+// ignored. More than limit is an error.
+func (p place) readDir(limit int) ([]os.DirEntry, error) {
 	// A descriptor of its own: the offset of a directory is shared.
 	f, _, err := safefs.OpenBeneath(p.file, p.path, ".")
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	var out []string
+	var out []os.DirEntry
 	for {
-		names, err := f.Readdirnames(1024)
-		for _, name := range names {
-			if strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") {
+		entries, err := f.ReadDir(1024)
+		for _, e := range entries {
+			if ignored(e.Name()) {
 				continue
 			}
 			if len(out) == limit {
 				return nil, fmt.Errorf("%q: more than %d entries", p.path, limit)
 			}
-			out = append(out, name)
+			out = append(out, e)
 		}
 		if err == io.EOF {
-			sort.Strings(out)
+			sort.Slice(out, func(i, j int) bool { return out[i].Name() < out[j].Name() })
 			return out, nil
 		}
 		if err != nil {
 			return nil, &os.PathError{Op: "read", Path: p.path, Err: err}
 		}
 	}
+}
+
+// list is readDir without the kinds.
+func (p place) list(limit int) ([]string, error) {
+	entries, err := p.readDir(limit)
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, err
 }
 
 // maxNames bounds a registry, ten times what the benchmarks promise.
@@ -274,7 +289,7 @@ func (p place) entries(prefix string, depth int, out *[]Entry) error {
 // entry appends one name and, for a group, what is in it.
 func (p place) entry(prefix, segment, file string, depth int, out *[]Entry) error {
 	e := Entry{Name: prefix + segment}
-	if e.Err = CheckName(e.Name); e.Err != nil {
+	if e.Err = checkSegment(prefix, segment); e.Err != nil {
 		*out = append(*out, e)
 		return nil
 	}

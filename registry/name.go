@@ -26,3 +26,12 @@ func CheckName(name string) error {
 	}
 	return nil
 }
+
+// checkSegment accepts segment as the name of a file or directory in the group
+// whose name is prefix without its dot. A dot in it would be another group.
+func checkSegment(prefix, segment string) error {
+	if strings.Contains(segment, ".") {
+		return errors.New(strconv.Quote(segment) + " is not a name: groups are directories")
+	}
+	return CheckName(prefix + segment)
+}
