@@ -1,9 +1,16 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/internal/safefs"
 )
 
 // SignatureName is the signature of a directory bundle; SignatureSuffix is
@@ -23,7 +30,8 @@ const MaxSignature = 16 << 10
 // bundle that nobody may publish never reaches a parser. [Raw.Parse] makes the
 // [Bundle].
 type Raw struct {
-	// Name is the name that its place gives it; the manifest must agree.
+	// Name is the name that its place gives it, with which the manifest must
+	// agree; empty for one that [ReadPath] read: the manifest says it.
 	Name string
 	// Digest is that of Bundle.
 	Digest string
@@ -51,7 +59,7 @@ func (r Raw) Parse() (Bundle, error) {
 	if err != nil {
 		return Bundle{}, err
 	}
-	if m.Name != r.Name {
+	if r.Name != "" && m.Name != r.Name {
 		return Bundle{}, fmt.Errorf("load %q: %s says that its name is %q", r.Name, r.File, m.Name)
 	}
 	return Bundle{
@@ -59,3 +67,56 @@ func (r Raw) Parse() (Bundle, error) {
 		File: r.File, Dir: r.Dir, Files: r.Files, Stamps: r.Stamps, Owner: r.Owner,
 	}, nil
 }
+
+// ReadPath reads a bundle that is in no registry, as an author has it: a
+// directory with a bundle.yaml, that bundle.yaml, or a file NAME.yaml. It is
+// held to all that a registry is held to. There is no Owner, and the stamps are
+// those of the bundle alone.
+//
+// Trust boundary. Who gives path may be an operator with root's rights, who
+// was given the bundle by somebody else. Nothing has been checked. Each
+// component from / must be owned by uid 0 or the effective uid; below, no link
+// is followed and no other kind of file is opened.
+func ReadPath(path string) (Raw, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return Raw{}, fmt.Errorf("read bundle %q: %w", path, err)
+	}
+	if filepath.Base(abs) == ManifestName {
+		abs = filepath.Dir(abs)
+	}
+	parent, last := filepath.Split(abs)
+	if last == "" {
+		return Raw{}, fmt.Errorf("read bundle %q: %w", path, unix.EISDIR)
+	}
+	f, err := safefs.OpenTrusted(parent)
+	if err != nil {
+		return Raw{}, fmt.Errorf("read bundle: %w", err)
+	}
+	defer f.Close()
+	p := place{file: f, path: filepath.Clean(parent)}
+	kind, err := p.kind(last)
+	switch {
+	case err != nil:
+	case kind == 0:
+		err = &os.PathError{Op: "open", Path: abs, Err: unix.ENOENT}
+	case kind != unix.S_IFDIR && !strings.HasSuffix(last, ".yaml"):
+		err = fmt.Errorf("%q: %w", abs, errNoBundle)
+	}
+	if err != nil {
+		return Raw{}, fmt.Errorf("read bundle: %w", err)
+	}
+	var r Raw
+	if kind == unix.S_IFDIR {
+		err = r.readDir(p, last)
+	} else {
+		err = r.readFile(p, last, last+SignatureSuffix)
+	}
+	if err != nil {
+		return Raw{}, fmt.Errorf("read bundle: %w", err)
+	}
+	r.Digest = digest(r.Source, r.Files)
+	return r, nil
+}
+
+var errNoBundle = errors.New("neither a directory nor a file NAME.yaml")

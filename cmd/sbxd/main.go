@@ -34,7 +34,8 @@ func run(args []string, stdout io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(os.Stderr)
 	root.SetArgs(args)
-	root.AddCommand(planCommand(), runCommand(false), runCommand(true), listCommand(), checkCommand(), showCommand(), doctorCommand(), versionCommand(), auditCommand())
+	root.AddCommand(planCommand(), runCommand(false), runCommand(true), listCommand(), checkCommand(), showCommand(), doctorCommand(), versionCommand(), auditCommand(),
+		keygenCommand(), signCommand(), verifyCommand(), installCommand(), removeCommand())
 	for _, name := range notBuilt {
 		root.AddCommand(laterCommand(name))
 	}
@@ -54,7 +55,7 @@ var quiet bool
 
 // notBuilt are the verbs of later issues: they answer 125, never less.
 var notBuilt = []string{
-	"tree", "history", "diff", "rollback", "keygen", "sign", "verify", "install", "remove", "pull", "push",
+	"tree", "history", "diff", "rollback", "pull", "push",
 	"learn", "why", "analyze", "serve", "status", "ps", "kill", "events", "reload", "man",
 }
 

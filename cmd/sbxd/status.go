@@ -46,6 +46,10 @@ func statusOf(err error) (status int, hints []string) {
 	} else if errors.As(err, &stock) {
 		hints = append(hints, stock.Hint)
 	}
+	var hinted interface{ Hint() string }
+	if text == nil && !errors.As(err, &owner) && errors.As(err, &hinted) {
+		hints = append(hints, hinted.Hint())
+	}
 	switch {
 	case errors.As(err, &own):
 		return own.status, append(hints, own.hint)

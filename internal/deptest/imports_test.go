@@ -124,6 +124,13 @@ var rooms = []struct {
 		{"os/exec", "it starts nothing"},
 		{"net", "keys and revocations are files"},
 	}},
+	{pkg: "internal/publish", bans: []ban{
+		{own("internal/engine"), "whether the host can run a bundle is asked by a function that it is given"},
+		{own("internal/ctl"), "it prints nothing and knows no flags"},
+		{own("registry/chain"), "it changes the registry; what is in force is the loader's"},
+		{"os/exec", "it starts nothing"},
+		{"net", "bundles from elsewhere are another issue's"},
+	}},
 	{pkg: "nsexec", only: []string{"golang.org/x/sys/unix", own("internal/plan")}, bans: []ban{
 		{"C", "the child is a copy of a Go process: no C code may run in it"},
 		{"fmt", "linked into sbx"},

@@ -42,11 +42,7 @@ func Check(path string) error {
 		if strings.HasSuffix(abs, "/bundle.yaml") {
 			b.Dir = filepath.Dir(abs)
 		}
-		req, err := engine.ForBundle(&b, 0, "", feature.Probe())
-		if err == nil {
-			_, err = compile(req)
-		}
-		return located(path, src, err)
+		return CheckBundle(&b)
 	}
 	p, err := registry.ParsePolicy(path, src)
 	if err == nil {
@@ -56,6 +52,16 @@ func Check(path string) error {
 		return located(path, src, err)
 	}
 	return located(path, src, compilePolicy(p))
+}
+
+// CheckBundle proves that the engine can make a plan of a bundle on this host.
+// It runs nothing. The error has the manifest's line.
+func CheckBundle(b *registry.Bundle) error {
+	req, err := engine.ForBundle(b, 0, "", feature.Probe())
+	if err == nil {
+		_, err = compile(req)
+	}
+	return located(b.File, b.Source, err)
 }
 
 // compilePolicy compiles a policy for a program that is surely there: this
