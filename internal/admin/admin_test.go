@@ -17,7 +17,7 @@ import (
 	"github.com/sbx-project/sbx/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
 // daemon is a Source and Controller with one of everything.
 type daemon struct {

@@ -33,6 +33,7 @@ func describe(routes []route) []byte {
 	schemas := object{}
 	paths := object{}
 	for _, rt := range routes {
+		rt.path = strings.TrimSuffix(rt.path, "{$}") // the mux's "and nothing after it"
 		item, ok := paths[rt.path].(object)
 		if !ok {
 			item = object{}

@@ -85,8 +85,8 @@ func TestRoutes(t *testing.T) {
 			}
 		}
 	}
-	if n != 13 {
-		t.Errorf("%d routes in the document, want 13", n)
+	if n != 14 {
+		t.Errorf("%d routes in the document, want 14", n)
 	}
 }
 

@@ -66,6 +66,7 @@ func (s *Server) table() []route {
 		{method: "POST", path: "/v1/reload", summary: "Load what changed; If-Match takes a generation's ETag. Without wait, 202 at once", query: []query{{"wait", "false: do not wait for the end"}},
 			answers: problems(map[int]any{200: Reload{}, 202: Reload{}, 409: Reload{}, 412: Reload{}, 422: Reload{}}, 400, 500, 504), slow: true, handle: s.reload},
 		{method: "GET", path: "/v1/openapi.json", summary: "This document", answers: map[int]any{200: nil}, content: "application/json", raw: s.document},
+		{method: "GET", path: "/{$}", summary: "The status page, for people", answers: map[int]any{200: nil}, content: "text/html", raw: s.page},
 		{method: "GET", path: "/-/healthy", summary: "The daemon answers, and can write its audit log", answers: map[int]any{200: Health{}, 503: Health{}}, handle: s.healthy},
 		{method: "GET", path: "/-/ready", summary: "The daemon accepts runs", answers: map[int]any{200: Health{}, 503: Health{}}, handle: s.ready},
 	}

@@ -101,6 +101,7 @@ type Options struct {
 type Server struct {
 	opt     Options
 	routes  []route
+	policy  string // of the page
 	unix    *http.Server
 	tcp     *http.Server
 	streams chan struct{} // a token for each
@@ -115,6 +116,7 @@ func New(opt Options) *Server {
 	}
 	s := &Server{opt: opt, streams: make(chan struct{}, maxStreams)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.policy = pagePolicy()
 	s.routes = s.table()
 	s.unix, s.tcp = s.server(true), s.server(false)
 	return s

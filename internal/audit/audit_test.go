@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("AUDIT_TEST_WRITER"); dir != "" {
 		writer(dir)
 	}
-	testenv.Main(m)
+	os.Exit(testenv.Main(m))
 }
 
 // writer appends for ever from eight goroutines and says so once.

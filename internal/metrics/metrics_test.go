@@ -19,7 +19,7 @@ import (
 	"github.com/sbx-project/sbx/runner"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
 func full(group string) Source {
 	return Source{
