@@ -48,13 +48,18 @@ func showCommand() *cobra.Command {
 				return err
 			}
 			if digest {
-				b, _, _, err := loader.Find(places, words)
-				if err == nil {
-					_, err = fmt.Fprintln(cmd.OutOrStdout(), b.Digest)
+				name, place, _, err := loader.Find(places, words)
+				if err != nil {
+					return err
 				}
+				raw, err := place.Read(name)
+				if err != nil {
+					return &loader.RejectedError{Err: err}
+				}
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), raw.Digest)
 				return err
 			}
-			p, _, _, err := loader.Run(registryDir, words)
+			p, _, _, err := loader.Run(registryDir, words, loaderOptions())
 			if err != nil {
 				return err
 			}

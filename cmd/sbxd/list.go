@@ -1,26 +1,29 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sbx-project/sbx/internal/loader"
-	"github.com/sbx-project/sbx/internal/state"
+	"github.com/sbx-project/sbx/registry"
+	"github.com/sbx-project/sbx/registry/life"
 )
 
-// listed is one line of `sbx list`.
+// listed is one line of `sbx list`. Version, State and Generation are of what
+// is in force; of what lies on disk where nothing is.
 type listed struct {
 	Name       string `json:"name"`
 	Version    string `json:"version,omitempty"`
 	State      string `json:"state"`
 	Generation uint64 `json:"generation"`
+	Digest     string `json:"digest,omitempty"`
 	Summary    string `json:"summary,omitempty"`
 	Registry   string `json:"registry"`
 	Shadowed   bool   `json:"shadowed,omitempty"`
-	Error      string `json:"error,omitempty"`
+	// Error says why what lies on disk is not what is in force.
+	Error string `json:"error,omitempty"`
 }
 
 func listCommand() *cobra.Command {
@@ -37,25 +40,23 @@ func listCommand() *cobra.Command {
 				return err
 			}
 			if asJSON || output == "json" {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetIndent("", "  ")
-				return e.Encode(rows)
+				return encodeJSON(cmd.OutOrStdout(), rows)
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
 			fmt.Fprintln(w, "NAME\tVERSION\tSTATE\tGENERATION\tSUMMARY")
 			for _, r := range rows {
 				text := r.Summary
 				if r.Error != "" {
-					text = r.Error
+					text = firstLine(r.Error)
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", r.Name, r.Version, r.State, r.Generation, text)
+				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", r.Name, orDash(r.Version), r.State, r.Generation, text)
 			}
 			return w.Flush()
 		}}
 	c.Flags().StringVar(&registryDir, "registry", "", "look in this registry")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().StringVarP(&output, "output", "o", "", "json for JSON")
-	c.Flags().BoolVar(&all, "all", false, "as root: those of every user (now the same)")
+	c.Flags().BoolVar(&all, "all", false, "as root: those of every user (without a daemon: the same)")
 	return c
 }
 
@@ -67,28 +68,17 @@ func list(places []loader.Place) ([]listed, error) {
 		if err != nil {
 			return nil, err
 		}
+		v, err := loader.Look(p, loaderOptions())
+		if err != nil {
+			return nil, err
+		}
 		for _, e := range entries {
 			if e.Group {
 				continue
 			}
-			r := listed{Name: e.Name, State: "active", Registry: p.Path, Shadowed: seen[e.Name]}
-			if p.Path == "" {
-				r.Registry = "built-in"
-			}
+			r := listed{Name: e.Name, Registry: placeName(p), Shadowed: seen[e.Name]}
 			seen[e.Name] = true
-			b, err := p.Load(e.Name)
-			switch {
-			case e.Err != nil:
-				r.State, r.Error = "rejected", e.Err.Error()
-			case err != nil:
-				r.State, r.Error = "rejected", err.Error()
-			default:
-				r.Version, r.Summary = b.Manifest.Version, b.Manifest.Summary
-				r.State = "candidate" // until its first plan is made
-				if pl, err := state.Read(state.PlanPath(state.Dir(), p.Key, e.Name)); err == nil && pl.Revision == b.Digest {
-					r.State, r.Generation = "active", pl.Generation
-				}
-			}
+			r.describe(p, e, v.Snapshot.Commands[e.Name])
 			if r.Shadowed {
 				r.State = "shadowed"
 			}
@@ -96,4 +86,41 @@ func list(places []loader.Place) ([]listed, error) {
 		}
 	}
 	return rows, nil
+}
+
+// describe fills in what is in force, what lies on disk, and why they differ.
+func (r *listed) describe(p loader.Place, e registry.Entry, c life.Command) {
+	b, err := p.Load(e.Name)
+	if e.Err != nil {
+		err = e.Err
+	}
+	if err == nil {
+		r.Summary = b.Manifest.Summary
+	}
+	known, seen := c.Revision(b.Digest)
+	if cur, ok := c.Current(); ok {
+		r.Version, r.State, r.Generation, r.Digest = cur.Version, cur.State.String(), c.Generation, cur.Digest
+		switch {
+		case err != nil:
+			r.Error = "on disk: " + err.Error()
+		case seen && !known.State.InForce():
+			r.Error = "on disk: " + b.Manifest.Version + " is " + known.State.String() + ": " + known.Reason
+		case !seen:
+			r.Error = "on disk: " + b.Manifest.Version + " is a candidate"
+		}
+		return
+	}
+	r.Generation = c.Generation
+	switch {
+	case err != nil:
+		r.State, r.Error = life.Rejected.String(), err.Error()
+		return
+	case c.Refusal != "":
+		r.State, r.Error = life.Quarantined.String(), c.Refusal
+	case seen && known.State != life.Retired:
+		r.State, r.Error = known.State.String(), known.Reason
+	default:
+		r.State = life.Candidate.String() // until its first load
+	}
+	r.Version, r.Digest = b.Manifest.Version, b.Digest
 }

@@ -34,8 +34,26 @@ func run(args []string, stdout io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(os.Stderr)
 	root.SetArgs(args)
-	root.AddCommand(planCommand(), runCommand(false), runCommand(true), listCommand(), checkCommand(), showCommand(), doctorCommand(), versionCommand(), auditCommand(),
-		keygenCommand(), signCommand(), verifyCommand(), installCommand(), removeCommand())
+	root.AddCommand(
+		planCommand(),
+		settleCommand(),
+		proveCommand(),
+		runCommand(false),
+		runCommand(true),
+		listCommand(),
+		showCommand(),
+		checkCommand(),
+		historyCommand(),
+		rollbackCommand(),
+		keygenCommand(),
+		signCommand(),
+		verifyCommand(),
+		installCommand(),
+		removeCommand(),
+		auditCommand(),
+		doctorCommand(),
+		versionCommand(),
+	)
 	for _, name := range notBuilt {
 		root.AddCommand(laterCommand(name))
 	}
@@ -55,8 +73,20 @@ var quiet bool
 
 // notBuilt are the verbs of later issues: they answer 125, never less.
 var notBuilt = []string{
-	"tree", "history", "diff", "rollback", "pull", "push",
-	"learn", "why", "analyze", "serve", "status", "ps", "kill", "events", "reload", "man",
+	"tree",
+	"diff",
+	"pull",
+	"push",
+	"learn",
+	"why",
+	"analyze",
+	"serve",
+	"status",
+	"ps",
+	"kill",
+	"events",
+	"reload",
+	"man",
 }
 
 func laterCommand(name string) *cobra.Command {

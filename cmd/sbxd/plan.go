@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -38,7 +39,71 @@ func load(exec bool, registry, policyName string, words []string) (*plan.Plan, [
 		p, encoded, err := loader.Exec(policyName, words)
 		return p, encoded, 1, err
 	}
-	return loader.Run(registry, words)
+	return loader.Run(registry, words, loaderOptions())
+}
+
+// loaderOptions are those of a load for one caller, who reads what happens on
+// stderr.
+func loaderOptions() loader.Options {
+	return loader.Options{Prover: loader.Subprocess{}, Notify: sayEvent}
+}
+
+// sayEvent tells the caller what a load changed, or did not let change.
+func sayEvent(e loader.Event) {
+	text := e.Name
+	if e.Version != "" {
+		text += " " + e.Version
+	}
+	now := "nothing is in force"
+	if e.InForce != "" {
+		now = e.InForce + " is in force (generation " + strconv.FormatUint(e.Generation, 10) + ")"
+	}
+	switch e.Kind {
+	case loader.Rejected:
+		if e.InForce == "" {
+			return // the error of the run says it
+		}
+		_, hints := statusOf(e.Err)
+		ctl.Say(quiet, text+" is rejected, "+now+": "+e.Reason, hints...)
+	case loader.Reverted:
+		ctl.Say(quiet, text+" is quarantined, "+now+" again: "+e.Reason, "sbx history "+e.Name)
+	case loader.Quarantined:
+		ctl.Say(quiet, text+" is quarantined, and the name refuses: "+e.Reason, "sbx history "+e.Name+"\nsbx rollback "+e.Name+", or a new version of its bundle")
+	case loader.Damaged:
+		ctl.Say(quiet, e.Reason)
+	}
+}
+
+// settleCommand acts on what runs have put down in the journal, and answers
+// with the version that the command is back on.
+func settleCommand() *cobra.Command {
+	var registry, key string
+	c := &cobra.Command{Use: ctl.SettleVerb, Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			version, err := loader.Settle(registry, key, args[0], loaderOptions())
+			if err == nil && version != "" {
+				_, err = os.Stdout.WriteString(ctl.SettledHead + version + "\n")
+			}
+			return err
+		}}
+	c.Flags().StringVar(&registry, "registry", "", "")
+	c.Flags().StringVar(&key, "key", "", "")
+	c.Flags().BoolVar(&quiet, "quiet", false, "")
+	return c
+}
+
+// proveCommand carries out one check of a bundle, see ctl.Prove.
+func proveCommand() *cobra.Command {
+	return &cobra.Command{Use: ctl.ProveVerb, Hidden: true, DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 && args[0] == "--" {
+				args = args[1:]
+			}
+			if status := ctl.Prove(args); status != 0 {
+				return &statusError{status, nil, ""}
+			}
+			return nil
+		}}
 }
 
 // runCommand stands for `run` and `exec` in the help, and carries out their

@@ -2,7 +2,7 @@
 package buildinfo
 
 // Version is the release, a semver.
-const Version = "0.1.0"
+const Version = "0.3.0"
 
 // Build identifies the sources that this executable was built from; `make
 // build` sets it to a digest of them (-ldflags -X). A plan made by another

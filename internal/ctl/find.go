@@ -81,7 +81,7 @@ func (v *Invocation) findRun(cwd, build string) (p *plan.Plan, used int) {
 			if p.Command != name || p.Key != key || !slices.Equal(p.Registries, list) {
 				return nil, 0
 			}
-			if _, ok := state.Fresh(p, build); ok {
+			if _, ok := state.Fresh(p, build); ok && !state.Unfinished(dir, key) {
 				return p, i + 1
 			}
 			return nil, 0 // stale: what is in force now is for the loader to say

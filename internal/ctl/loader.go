@@ -16,6 +16,10 @@ import (
 // people.
 const PlanVerb = "internal-plan"
 
+// SettleVerb is the verb of sbxd that takes the journal of a registry into
+// account. It is not for people.
+const SettleVerb = "internal-settle"
+
 // answerHead begins sbxd's answer; a number of words and a newline follow,
 // then the encoded plan.
 const answerHead = "SBXPLAN "
@@ -43,30 +47,58 @@ func Become(args []string) int {
 // load asks sbxd for the plan of v. status is not 0 when sbxd refused; it has
 // said why on stderr.
 func (v *Invocation) load() (p *plan.Plan, used, status int, err error) {
-	path, err := Loader()
-	if err != nil {
-		return nil, 0, 125, err
-	}
-	args := []string{"sbxd", PlanVerb}
+	args := []string{PlanVerb}
 	if v.Exec {
 		args = append(args, "--exec", "--policy="+v.Policy)
 	}
+	args = append(append(args, v.common()...), "--")
+	answer, s, err := ask(append(args, v.Words...))
+	if err != nil {
+		return nil, 0, 125, err
+	}
+	if s != 0 {
+		return nil, 0, s, nil
+	}
+	rest, ok := strings.CutPrefix(string(answer), answerHead)
+	count, body, _ := strings.Cut(rest, "\n")
+	used, err = strconv.Atoi(count)
+	if !ok || err != nil || used < 1 || used > len(v.Words) {
+		return nil, 0, 125, errors.New("sbxd gave no answer (this is a bug)")
+	}
+	p, err = plan.Decode([]byte(body))
+	return p, used, 125, err
+}
+
+// common are the flags that all questions to sbxd have.
+func (v *Invocation) common() (args []string) {
 	if v.Registry != "" {
 		args = append(args, "--registry="+v.Registry)
 	}
 	if v.Quiet {
 		args = append(args, "--quiet")
 	}
-	args = append(append(args, "--"), v.Words...)
+	return args
+}
+
+// ask runs sbxd with args and returns what it wrote to its standard output,
+// at most the size of an answer with a plan, and its exit status. It has the
+// caller's environment and stderr, and nothing to read.
+func ask(args []string) (answer []byte, status int, err error) {
+	path, err := Loader()
+	if err != nil {
+		return nil, 0, err
+	}
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
-		return nil, 0, 125, err
+		return nil, 0, err
 	}
 	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, 0, 125, errors.New(`open "/dev/null": ` + err.Error())
+		unix.Close(pipe[0])
+		unix.Close(pipe[1])
+		return nil, 0, errors.New(`open "/dev/null": ` + err.Error())
 	}
-	pid, err := syscall.ForkExec(path, args, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(path, append([]string{"sbxd"}, args...), &syscall.ProcAttr{
 		Env:   os.Environ(),
 		Files: []uintptr{uintptr(null), uintptr(pipe[1]), 2},
 		// Compiling takes a second on a loaded host: a killed sbx leaves
@@ -78,9 +110,9 @@ func (v *Invocation) load() (p *plan.Plan, used, status int, err error) {
 	unix.Close(pipe[1])
 	if err != nil {
 		unix.Close(pipe[0])
-		return nil, 0, 125, errors.New("execute " + strconv.Quote(path) + ": " + err.Error())
+		return nil, 0, errors.New("execute " + strconv.Quote(path) + ": " + err.Error())
 	}
-	answer, _ := readAll(pipe[0], plan.MaxSize+64) // half an answer is none
+	answer, _ = readAll(pipe[0], plan.MaxSize+64) // half an answer is none
 	unix.Close(pipe[0])
 	var ws unix.WaitStatus
 	for {
@@ -89,19 +121,9 @@ func (v *Invocation) load() (p *plan.Plan, used, status int, err error) {
 		}
 	}
 	if err != nil || !ws.Exited() {
-		return nil, 0, 125, errors.New("sbxd was killed")
+		return nil, 0, errors.New("sbxd was killed")
 	}
-	if s := ws.ExitStatus(); s != 0 {
-		return nil, 0, s, nil
-	}
-	rest, ok := strings.CutPrefix(string(answer), answerHead)
-	count, body, _ := strings.Cut(rest, "\n")
-	used, err = strconv.Atoi(count)
-	if !ok || err != nil || used < 1 || used > len(v.Words) {
-		return nil, 0, 125, errors.New("sbxd gave no answer (this is a bug)")
-	}
-	p, err = plan.Decode([]byte(body))
-	return p, used, 125, err
+	return answer, ws.ExitStatus(), nil
 }
 
 // Answer is what sbxd writes for PlanVerb.

@@ -32,9 +32,10 @@ func Run(args []string, exec bool) int {
 		Say(v.Quiet, err.Error())
 		return runner.StatusSetup
 	}
-	rep := v.run(out)
-	out.last(rep)
+	rep, p := v.run(out)
 	v.explain(rep)
+	v.verdict(p, rep)
+	out.last(rep)
 	return rep.ExitCode
 }
 
@@ -54,7 +55,8 @@ func refused(status int, step string, err error, hint string) *runner.Report {
 	return r
 }
 
-func (v *Invocation) run(out *result) *runner.Report {
+// run finds the plan and carries it out. The plan is nil when it came to none.
+func (v *Invocation) run(out *result) (*runner.Report, *plan.Plan) {
 	var cwdBuf [4096]byte
 	cwd := ""
 	if n, err := unix.Getcwd(cwdBuf[:]); err == nil && n > 1 && cwdBuf[0] == '/' {
@@ -74,40 +76,49 @@ func (v *Invocation) run(out *result) *runner.Report {
 			var status int
 			var err error
 			if p, used, status, err = v.load(); p == nil || err != nil {
-				return refused(status, "", err, "")
+				return refused(status, "", err, ""), nil
 			}
 		}
 		if !v.expected(p) {
 			if loaded {
-				return refused(runner.StatusRefused, "expect "+v.Expect, errors.New("in force is "+p.Version+" "+p.Revision), "")
+				return refused(runner.StatusRefused, "expect "+v.Expect, errors.New("in force is "+p.Version+" "+p.Revision), ""), p
 			}
 			p = nil
 			continue
 		}
-		o, rep := v.options(p, cwd)
-		if rep != nil {
-			return rep
+		if p.Refusal != "" {
+			return quarantined(p), p
 		}
-		var opened *paths
-		if o.Args, opened, rep = v.arguments(p, cwd, v.Words[used:]); rep != nil {
-			return rep
-		}
-		if opened != nil {
-			o.Trees = opened.trees
-		}
-		o.Started = out.first
-		o.Usage = out.wanted()
-		r := runner.Run(o)
-		if r.Outcome == runner.Refused || r.Outcome == runner.SetupError {
-			opened.discard()
-		}
-		opened.close()
+		r := v.launch(p, cwd, v.Words[used:], out)
 		if r.Stale && !loaded && try == 0 {
 			p = nil // the program changed since the check: compile once more
 			continue
 		}
-		return r
+		return r, p
 	}
+}
+
+// launch carries a plan out with the caller's words behind the name.
+func (v *Invocation) launch(p *plan.Plan, cwd string, words []string, out *result) *runner.Report {
+	o, rep := v.options(p, cwd)
+	if rep != nil {
+		return rep
+	}
+	var opened *paths
+	if o.Args, opened, rep = v.arguments(p, cwd, words); rep != nil {
+		return rep
+	}
+	if opened != nil {
+		o.Trees = opened.trees
+	}
+	o.Started = out.first
+	o.Usage = out.wanted()
+	r := runner.Run(o)
+	if r.Outcome == runner.Refused || r.Outcome == runner.SetupError {
+		opened.discard()
+	}
+	opened.close()
+	return r
 }
 
 // expected tells whether the plan is the revision that the caller named.

@@ -1,263 +1,346 @@
-// Package loader goes from what a person typed to a plan: it finds the
-// bundle in the registries, resolves its policy, has the engine compile it
-// and keeps the plan in the state directory. Use [Run] for a registered
-// command and [Exec] for a program under a policy.
+// Package loader is the one way from a registry on disk to plans in force:
+// read, verified, parsed, judged, compiled, proved, made durable, and only
+// then used. It is the same at start, on a change, and in a one-shot
+// `sbx run`. Use [Run] for a registered command as sbxd answers it, [OpenFor]
+// for a [Loader] that keeps one registry's state, [Exec] for a program under a
+// policy, and [Check] for what an author wants to know.
+//
+// The promise: a bundle that is not accepted changes nothing but the record
+// of why, and no plan names a revision that the chain of snapshots does not
+// have.
 package loader
 
 import (
 	"errors"
-	"io"
-	"io/fs"
+	"fmt"
+	"maps"
 	"os"
-	"path/filepath"
+	"os/user"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sbx-project/sbx/internal/buildinfo"
-	"github.com/sbx-project/sbx/internal/ctl"
-	"github.com/sbx-project/sbx/internal/engine"
 	"github.com/sbx-project/sbx/internal/feature"
 	"github.com/sbx-project/sbx/internal/plan"
-	"github.com/sbx-project/sbx/internal/safefs"
+	"github.com/sbx-project/sbx/internal/sign"
 	"github.com/sbx-project/sbx/internal/state"
-	"github.com/sbx-project/sbx/internal/yamlnode"
-	"github.com/sbx-project/sbx/policy"
-	"github.com/sbx-project/sbx/registry"
+	"github.com/sbx-project/sbx/registry/chain"
 )
 
-// Place is one registry in the order of precedence.
-type Place struct {
-	registry.Source
-	// Path is the directory; empty for the built-in registry.
-	Path string
-	// Key names its part of the state directory.
-	Key string
+// Options say how a Loader works. The zero value of a field has a meaning.
+type Options struct {
+	// Registries are the absolute directories in order of precedence that a
+	// caller looks through (ctl.RegistryList): plans are bound to them.
+	Registries []string
+	// Earlier are the places before this one: what appears there would hide
+	// a command.
+	Earlier []Place
+	// Prover runs checks; nil: a bundle with checks is rejected.
+	Prover Prover
+	// Notify is told of every change, in order, under the Loader's lock; nil:
+	// nobody.
+	Notify func(Event)
+	// By says who makes the changes, for the history; empty: the user's name.
+	By string
+	// StateDir is where state is kept; empty: state.Dir().
+	StateDir string
 }
 
-// RejectedError says that a bundle was found and is not accepted: exit
-// status 126, unless what it asks for is not built yet.
-type RejectedError struct{ Err error }
+// ErrHeld says that another loader holds the registry's state.
+var ErrHeld = errors.New("another loader holds the state of this registry")
 
-func (e *RejectedError) Error() string { return e.Err.Error() }
+// Loader keeps the state of one registry, as its only writer. It is safe for
+// concurrent use; changes go one after the other.
+type Loader struct {
+	place    Place
+	state    string // the state directory of all registries
+	options  Options
+	features feature.Set
+	// volatile: there is no state directory and none can be made. Nothing is
+	// kept and nothing counts.
+	volatile bool
+	// guest: the registry belongs to somebody else, whose verdicts are read
+	// from his state where it has any.
+	guest *chain.Chain
+	// sealed: guest is this owner's own state, which cannot be written.
+	sealed bool
+	// inForce is for who only looks: a change may go on for long.
+	inForce atomic.Pointer[chain.Snapshot]
 
-// Unwrap returns the cause.
-func (e *RejectedError) Unwrap() error { return e.Err }
-
-// Open opens the registries that apply (ctl.Registries) and the built-in one
-// after them. A directory of the default list that does not exist is left
-// out; one that was named must exist.
-func Open(flag string) ([]Place, error) {
-	var places []Place
-	named := flag != "" || os.Getenv("SBX_REGISTRY") != ""
-	for _, path := range ctl.Registries(flag) {
-		d, err := registry.OpenDir(path)
-		if errors.Is(err, fs.ErrNotExist) && !named {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		var st unix.Stat_t
-		if err := unix.Stat(d.Path(), &st); err != nil {
-			return nil, &fs.PathError{Op: "stat", Path: d.Path(), Err: err}
-		}
-		places = append(places, Place{Source: d, Path: d.Path(), Key: state.RegistryKey(&st)})
-	}
-	return append(places, Place{Source: registry.Builtin(), Key: state.BuiltinKey}), nil
+	mu    sync.Mutex
+	chain *chain.Chain
+	snap  *chain.Snapshot // that of inForce
+	// trust and its stamps are those of the change that goes on.
+	trust       *sign.Trust
+	trustStamps []plan.Stamp
 }
 
-// Find turns words into a bundle: the first registry that knows the first
-// word decides. used is how many words name the command.
-func Find(places []Place, words []string) (b registry.Bundle, in Place, used int, err error) {
-	var unknown error
-	for _, p := range places {
-		name, rest, err := registry.Find(p.Source, words)
-		if errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrGroup) {
-			var u *registry.UnknownError
-			if errors.As(err, &u) && (u.Group != "" || unknown == nil) {
-				unknown = err
-			}
-			if u != nil && u.Group != "" {
-				break // a group here hides what comes later
-			}
-			continue
-		}
-		if err != nil {
-			return b, p, 0, err
-		}
-		b, err = p.Load(name)
-		if err != nil {
-			return b, p, 0, &RejectedError{err}
-		}
-		return b, p, len(words) - len(rest), nil
+// OpenFor takes the lock of the registry's state and reads its newest valid
+// snapshot. The error is ErrHeld when another loader is at work.
+//
+// Trust boundary. Who controls the input: whoever may write the state
+// directory: root and the registry's owner. What privilege is held: the
+// caller's, root's in a daemon. What has been checked: nothing yet; chain
+// checks every component's owner and every object's hash. What fails closed:
+// a damaged snapshot is passed over for an older one, and where none is valid
+// nothing is in force.
+func OpenFor(place Place, o Options) (*Loader, error) {
+	l := &Loader{place: place, options: o, state: o.StateDir, features: feature.Probe()}
+	if l.state == "" {
+		l.state = state.Dir()
 	}
-	return b, Place{}, 0, unknown
+	if l.options.By == "" {
+		l.options.By = userName()
+	}
+	if err := l.openGuest(); err != nil {
+		return nil, err
+	}
+	if l.state == "" {
+		l.volatile = true
+	} else if err := l.openChain(); err != nil {
+		l.Close()
+		return nil, err
+	}
+	if l.snap == nil {
+		l.snap = &chain.Snapshot{}
+	}
+	l.inForce.Store(l.snap)
+	return l, nil
 }
 
-// Run compiles the command that the words begin with and keeps its plan.
-func Run(flag string, words []string) (p *plan.Plan, encoded []byte, used int, err error) {
-	cwd, err := unix.Getwd() // not os.Getwd: the name that sbx takes, not PWD's
-	if err != nil {
-		cwd = ""
+func (l *Loader) openChain() error {
+	c, err := chain.Open(l.state+"/"+l.place.Key, chain.Exclusive)
+	switch {
+	case errors.Is(err, chain.ErrHeld):
+		return ErrHeld
+	case unwritable(err):
+		return l.openUnwritable()
+	case err != nil:
+		return fmt.Errorf("open the state: %w", err)
 	}
-	places, err := Open(flag)
-	if err != nil {
-		return nil, nil, 0, err
+	l.chain = c
+	snap, damaged, err := c.Newest()
+	if err != nil && !errors.Is(err, chain.ErrEmpty) {
+		return fmt.Errorf("open the state: %w", err)
 	}
-	b, place, used, err := Find(places, words)
-	if err != nil {
-		return nil, nil, 0, err
+	for _, d := range damaged {
+		l.notify(Event{Kind: Damaged, Reason: d.Error(), Err: d})
 	}
-	in, err := engine.ForBundle(&b, 1, buildinfo.Build, feature.Probe())
-	if err != nil {
-		return nil, nil, 0, located(b.File, b.Source, err)
-	}
-	for _, earlier := range places {
-		if earlier.Path == place.Path {
-			break
-		}
-		in.Stamps = append(in.Stamps, candidates(earlier.Path, b.Manifest.Name)...)
-	}
-	for _, path := range ctl.Registries(flag) {
-		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-			in.Stamps = append(in.Stamps, plan.Stamp{Path: path, Absent: true})
-		}
-	}
-	path := state.PlanPath(state.Dir(), place.Key, b.Manifest.Name)
-	if old, err := state.Read(path); err == nil {
-		in.Generation = old.Generation
-		if old.Revision != in.Revision {
-			in.Generation++
-		}
-	}
-	p, err = compile(in)
-	if err != nil {
-		return nil, nil, 0, located(b.File, b.Source, err)
-	}
-	p.Key, p.Registries = place.Key, ctl.RegistryList(flag, cwd)
-	if encoded, err = p.Encode(); err != nil {
-		return nil, nil, 0, err
-	}
-	keep(path, encoded)
-	return p, encoded, used, nil
+	l.snap = snap
+	return nil
 }
 
-// Exec compiles a program under a policy: a file, absolute, or the name of a
-// stock policy.
-func Exec(policyName string, words []string) (p *plan.Plan, encoded []byte, err error) {
-	cwd, _ := os.Getwd()
-	req := engine.Request{Build: buildinfo.Build, Path: words[0], Argv0: words[0], Features: feature.Probe()}
-	var src []byte
-	req.Policy, src, req.Stamps, err = readPolicy(policyName)
-	if err != nil {
-		return nil, nil, err
-	}
-	key := ctl.ProgramKey(cwd, words[0])
-	req.Revision = ctl.ExecRevision(policyName, key)
-	if !strings.Contains(words[0], "/") {
-		req.Stamps = append(req.Stamps, searched(req.Policy, words[0])...)
-	}
-	p, err = compile(req)
-	if err != nil {
-		return nil, nil, located(policyName, src, err)
-	}
-	if encoded, err = p.Encode(); err != nil {
-		return nil, nil, err
-	}
-	keep(state.ExecPath(state.Dir(), policyName, key), encoded)
-	return p, encoded, nil
-}
-
-// readPolicy reads and resolves a policy.
-func readPolicy(name string) (policy.Policy, []byte, []plan.Stamp, error) {
-	if !strings.HasPrefix(name, "/") {
-		p, err := registry.Stock(name)
-		if err == nil && name != "base" {
-			p, err = policy.Resolve(p, registry.Stock)
+// unwritable tells whether an error means that nothing can be kept.
+func unwritable(err error) bool {
+	for _, no := range []error{unix.EROFS, unix.EACCES, unix.EPERM, unix.ENOENT, unix.ENOTDIR, unix.ENOSPC, unix.EDQUOT} {
+		if errors.Is(err, no) {
+			return true
 		}
-		return p, nil, nil, err
 	}
-	f, err := safefs.OpenTrusted(name)
-	if err != nil {
-		return policy.Policy{}, nil, nil, err
-	}
-	defer f.Close()
-	stamp, err := engine.Stamp(name)
-	if err != nil {
-		return policy.Policy{}, nil, nil, err
-	}
-	src, err := io.ReadAll(io.LimitReader(f, yamlnode.MaxSize+1)) // one more than Parse takes
-	if err != nil {
-		return policy.Policy{}, nil, nil, err
-	}
-	p, err := registry.ParsePolicy(name, src)
-	if err == nil {
-		p, err = policy.Resolve(p, registry.Stock)
-	}
-	return p, src, []plan.Stamp{stamp}, located(name, src, err)
+	return false
 }
 
-// compile gathers and compiles.
-func compile(req engine.Request) (*plan.Plan, error) {
-	in, err := engine.Gather(req)
+// openUnwritable goes on without keeping anything. A state that is there and
+// can be read says what is in force, and then nothing new comes in force.
+func (l *Loader) openUnwritable() error {
+	l.volatile = true
+	if l.guest != nil {
+		return nil // its owner's is the one that counts
+	}
+	c, err := chain.Open(l.state+"/"+l.place.Key, chain.ReadOnly)
+	if unwritable(err) {
+		return nil // there is none
+	}
+	if err != nil {
+		return fmt.Errorf("open the state: %w", err)
+	}
+	l.guest, l.sealed = c, true
+	return nil
+}
+
+// foreign tells whether the registry belongs to another user.
+func (l *Loader) foreign() bool { return l.place.Owner != uint32(os.Geteuid()) }
+
+// Close releases the lock.
+func (l *Loader) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var errs []error
+	for _, c := range []*chain.Chain{l.chain, l.guest} {
+		if c != nil {
+			errs = append(errs, c.Close())
+		}
+	}
+	l.chain, l.guest = nil, nil
+	return errors.Join(errs...)
+}
+
+// Snapshot is what is in force. It is never changed; nobody else may.
+func (l *Loader) Snapshot() *chain.Snapshot { return l.inForce.Load() }
+
+// History lists the generations that are kept, newest first.
+func (l *Loader) History() ([]chain.Info, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.chain == nil {
+		return nil, nil
+	}
+	return l.chain.List()
+}
+
+// Load looks at the named commands on disk and brings what is accepted into
+// force. It returns a result for every name. The error is one of the state;
+// then nothing has changed.
+func (l *Loader) Load(names ...string) (map[string]*Result, error) {
+	return l.change(func(b *batch) error {
+		for _, name := range names {
+			b.load(name)
+		}
+		return nil
+	})
+}
+
+// change runs f on a batch and makes what it staged durable and in force.
+func (l *Loader) change(f func(*batch) error) (map[string]*Result, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b, err := l.newBatch()
 	if err != nil {
 		return nil, err
 	}
-	return engine.Compile(in)
-}
-
-// keep stores a plan where the state can be written. Where it cannot, the
-// run goes on with the plan that it has: the next one compiles again.
-func keep(path string, encoded []byte) {
-	if strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") {
-		_ = state.Write(path, encoded)
+	if err := f(b); err != nil {
+		return nil, err
 	}
-}
-
-// candidates are the places of an earlier registry at which this name, or
-// the same name of another kind, would hide the one that was found.
-func candidates(registry, name string) []plan.Stamp {
-	stamps := []plan.Stamp{stampOrAbsent(registry)}
-	dir := registry
-	for _, segment := range strings.Split(name, ".") {
-		stamps = append(stamps, stampOrAbsent(dir+"/"+segment+".yaml"), stampOrAbsent(dir+"/"+segment))
-		dir += "/" + segment
+	if err := b.commit(); err != nil {
+		return nil, err
 	}
-	return append(stamps, stampOrAbsent(dir+"/bundle.yaml"))
+	return b.results, nil
 }
 
-// searched are the files before the one found in the policy's PATH.
-func searched(p policy.Policy, name string) (stamps []plan.Stamp) {
-	for _, dir := range filepath.SplitList(p.Env.Set["PATH"]) {
-		s := stampOrAbsent(dir + "/" + name)
-		if !s.Absent {
-			break // it, or its identity, is in the plan
+// commit makes the batch durable, then swaps it in: nothing is in force that
+// is not durable first.
+func (b *batch) commit() error {
+	l := b.l
+	if len(b.changed) > 0 && !b.countsOnly {
+		next := &chain.Snapshot{
+			Generation: b.generation, Time: b.now, By: l.options.By, Why: bounded(strings.Join(b.reasons, "; ")),
+			Changed: slices.Sorted(maps.Keys(b.changed)), Commands: maps.Clone(l.snap.Commands),
 		}
-		stamps = append(stamps, s)
+		if next.Commands == nil {
+			next.Commands = b.changed
+		} else {
+			maps.Copy(next.Commands, b.changed)
+		}
+		if l.chain != nil {
+			// From here until the plans are written a one-shot run asks.
+			if err := state.MarkUnfinished(l.state, l.place.Key); err != nil {
+				return err
+			}
+			if err := l.chain.Commit(next); err != nil {
+				return fmt.Errorf("keep generation %d: %w", next.Generation, err)
+			}
+		}
+		l.snap = next
+		l.inForce.Store(next)
 	}
-	return stamps
+	if b.journal != nil && !b.countsOnly {
+		if err := b.journal.Done(); err != nil {
+			return fmt.Errorf("close the journal: %w", err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.results)) {
+		if err := l.keepPlan(name, b.results[name]); err != nil {
+			return err
+		}
+	}
+	if err := b.finish(); err != nil {
+		return err
+	}
+	for _, e := range b.events {
+		l.notify(e)
+	}
+	return nil
 }
 
-func stampOrAbsent(path string) plan.Stamp {
-	s, err := engine.Stamp(path)
-	if err != nil {
-		return plan.Stamp{Path: path, Absent: true}
-	}
-	return s
-}
-
-// located gives an error of the policy its file, line and excerpt.
-func located(file string, src []byte, err error) error {
-	var e *engine.Error
-	if errors.As(err, &e) && e.Pos != (policy.Pos{}) {
-		cause := *e
-		cause.Pos = policy.Pos{}
-		place := yamlnode.Locate(file, src, &policy.Error{Pos: e.Pos, Msg: cause.Error(), Hint: e.Hint})
-		return &engine.Error{Status: e.Status, Msg: "", Err: place, Feature: e.Feature, Hint: e.Hint}
-	}
-	if err == nil {
+// finish removes the plans that a change left behind, this one or one that
+// was cut off, and the mark.
+func (b *batch) finish() error {
+	l := b.l
+	if l.chain == nil || !state.Unfinished(l.state, l.place.Key) {
 		return nil
 	}
-	return yamlnode.Locate(file, src, err)
+	for _, name := range l.snap.Changed {
+		if b.results[name] == nil {
+			if err := os.Remove(state.PlanPath(l.state, l.place.Key, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return state.MarkFinished(l.state, l.place.Key)
+}
+
+// keepPlan writes the plan of a result, or removes the one of a command that
+// has none.
+func (l *Loader) keepPlan(name string, r *Result) error {
+	if l.volatile {
+		return nil
+	}
+	path := state.PlanPath(l.state, l.place.Key, name)
+	if r.Plan == nil {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	return state.Write(path, r.Encoded)
+}
+
+func (l *Loader) notify(e Event) {
+	if l.options.Notify != nil {
+		l.options.Notify(e)
+	}
+}
+
+// userName is the name of the effective user, or his uid.
+func userName() string {
+	id := strconv.Itoa(os.Geteuid())
+	if u, err := user.LookupId(id); err == nil {
+		return u.Username
+	}
+	return "uid " + id
+}
+
+// racy is how long after a change of a file its stamp is not trusted: a
+// second change within the clock tick of a file system would not show (SPEC 3
+// says 20 ms).
+const racy = 20 * time.Millisecond
+
+// waitRacy waits until none of the stamps is racy, and tells whether it had to.
+func waitRacy(stamps []plan.Stamp) bool {
+	var newest int64
+	for _, s := range stamps {
+		newest = max(newest, s.MtimeNs, s.CtimeNs)
+	}
+	age := time.Since(time.Unix(0, newest))
+	if age < 0 || age >= racy {
+		return false // a time ahead of the clock cannot be waited for
+	}
+	time.Sleep(racy - age)
+	return true
+}
+
+// maxWhy bounds the text of a generation's reason, in bytes: chain keeps 1000.
+const maxWhy = 1000
+
+// bounded cuts a text for the history.
+func bounded(s string) string {
+	if len(s) > maxWhy {
+		s = strings.ToValidUTF8(s[:maxWhy-3], "") + "..."
+	}
+	return s
 }

@@ -29,7 +29,7 @@ func TestRunBindsThePlan(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, encoded, _, err := Run(flag, []string{"tool"})
+		_, encoded, _, err := Run(flag, []string{"tool"}, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

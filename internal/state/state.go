@@ -174,3 +174,32 @@ func BootID() string {
 	}
 	return strings.TrimSpace(string(b[:n]))
 }
+
+// unfinished is the name of the mark that a change of a registry's state has
+// begun and is not complete.
+const unfinished = "pending"
+
+// Unfinished tells whether a change of the state was cut off or goes on: then
+// no plan is in force before a loader has looked.
+func Unfinished(dir, key string) bool {
+	return unix.Access(dir+"/"+key+"/"+unfinished, unix.F_OK) != unix.ENOENT
+}
+
+// MarkUnfinished says that a change begins. The mark need not outlive a power
+// cut: plans are stale after a boot.
+func MarkUnfinished(dir, key string) error {
+	fd, err := unix.Open(dir+"/"+key+"/"+unfinished, unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return &os.PathError{Op: "create", Path: dir + "/" + key + "/" + unfinished, Err: err}
+	}
+	return unix.Close(fd)
+}
+
+// MarkFinished says that the change is complete.
+func MarkFinished(dir, key string) error {
+	err := unix.Unlink(dir + "/" + key + "/" + unfinished)
+	if err != nil && err != unix.ENOENT {
+		return &os.PathError{Op: "remove", Path: dir + "/" + key + "/" + unfinished, Err: err}
+	}
+	return nil
+}

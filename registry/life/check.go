@@ -38,7 +38,7 @@ func checkIdentity(r Revision) error {
 	switch {
 	case !IsDigest(r.Digest):
 		return fmt.Errorf("%q is not a digest", r.Digest)
-	case !isVersion(r.Version):
+	case !isVersion(r.Version) && (r.Version != "" || r.State != Rejected): // what cannot be parsed has none
 		return fmt.Errorf("%q is not a semantic version", r.Version)
 	case r.Floor != "" && !isVersion(r.Floor):
 		return fmt.Errorf("floor %q is not a semantic version", r.Floor)

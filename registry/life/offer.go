@@ -170,11 +170,13 @@ func (c Command) Activate(rev Revision, generation uint64, now time.Time) Comman
 }
 
 // Reject remembers that rev was refused; its Reason, HostCause, Host and
-// Verdict say why. changed is false when the same was known: then there is
+// Verdict say why (Reason is cut to a bounded line; Version may be empty when
+// it could not be read). changed is false when the same was known: then there is
 // nothing to report. The reason is cut to a bounded line. What is in force, quarantined or held stays so; what is
 // retired stays so with the new reason; because it was in force once, the
 // cause is taken to lie with the host unless it is a verdict.
 func (c Command) Reject(rev Revision, now time.Time) (_ Command, changed bool) {
+	rev.Reason = text(rev.Reason)
 	rev.Reason = text(rev.Reason)
 	if known := c.at(rev.Digest); known != nil {
 		// Its verdict must not take the place of the cause itself.

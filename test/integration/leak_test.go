@@ -22,7 +22,7 @@ func TestThousandRuns(t *testing.T) {
 	rounds := rounds(200)
 	each(t, func(t *testing.T, h *host) {
 		testenv.NoLeaks(t)
-		h.bundle(t, "tool", bin+"/act", "")
+		h.revision(t, "tool", "1.0.0", "on_violation: kill\nprobation: {runs: 1, window: 1h}\n", "")
 		kinds := []struct {
 			args   []string
 			status int

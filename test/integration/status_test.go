@@ -132,7 +132,7 @@ func TestReportOfCommand(t *testing.T) {
 		for _, words := range [][]string{{"db.backup", "exit", "5"}, {"db", "backup", "exit", "5"}} {
 			r := h.run(t, call{verb: "run", flags: []string{"--registry", h.path("registry")}, words: words})
 			wantEnd(t, r, 5, "exit")
-			if p := r.report; p.Command != "db.backup" || p.Version != "1.0.0" || p.Generation != 1 || p.Via != "direct" || p.Counted || p.Run == "" || len(p.Revision) < 64 {
+			if p := r.report; p.Command != "db.backup" || p.Version != "1.0.0" || p.Generation != 1 || p.Via != "direct" || !p.Counted || p.Run == "" || len(p.Revision) < 64 {
 				t.Errorf("report %+v", p)
 			}
 			if r.report.Usage.Wall <= 0 || r.report.Usage.MaxRSS <= 0 {

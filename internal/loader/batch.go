@@ -1,0 +1,294 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sbx-project/sbx/internal/buildinfo"
+	"github.com/sbx-project/sbx/internal/engine"
+	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/internal/safefs"
+	"github.com/sbx-project/sbx/internal/state"
+	"github.com/sbx-project/sbx/registry"
+	"github.com/sbx-project/sbx/registry/life"
+)
+
+// batch is one change of the registry's state: what it stages becomes one new
+// generation, or nothing does.
+type batch struct {
+	l          *Loader
+	now        time.Time
+	generation uint64
+	reasons    []string // why there is a new generation
+	changed    map[string]life.Command
+	results    map[string]*Result
+	events     []Event
+	// loading are the commands whose load has begun, outermost first; loaded
+	// those whose load is over.
+	loading []string
+	loaded  map[string]bool
+	// journal has the records that were applied first, nil without a state;
+	// countsOnly: they did no more than count, and nothing else is staged.
+	journal    *state.Journal
+	countsOnly bool
+}
+
+// newBatch begins a change with what the journal and the publishers files say
+// now.
+func (l *Loader) newBatch() (*batch, error) {
+	b := &batch{
+		l: l, now: time.Now(), changed: map[string]life.Command{}, results: map[string]*Result{}, loaded: map[string]bool{},
+		generation: l.snap.Generation + 1,
+	}
+	if l.chain != nil {
+		var err error
+		if b.generation, err = l.chain.Next(); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.readTrust(); err != nil {
+		return nil, err
+	}
+	return b, b.settle()
+}
+
+// command is what is known of a command, with what the batch has staged.
+func (b *batch) command(name string) (life.Command, bool) {
+	if c, ok := b.changed[name]; ok {
+		return c, true
+	}
+	c, ok := b.l.snap.Commands[name]
+	if !ok {
+		c.Name = name
+	}
+	return c, ok
+}
+
+func (b *batch) stage(c life.Command) {
+	b.changed[c.Name] = c
+	b.countsOnly = false
+}
+
+// event adds an event, and says why this generation is made.
+func (b *batch) event(e Event, why string) {
+	e.Generation = b.generation
+	b.events = append(b.events, e)
+	b.reasons = append(b.reasons, why)
+}
+
+// load takes one command through the whole pipeline, once in a batch.
+func (b *batch) load(name string) *Result {
+	switch {
+	case b.loaded[name]:
+		return b.results[name]
+	case slices.Contains(b.loading, name):
+		return &Result{Err: fmt.Errorf("%s and %s need each other", b.loading[len(b.loading)-1], name)}
+	}
+	b.loading = append(b.loading, name)
+	r := b.consider(name)
+	b.loading = b.loading[:len(b.loading)-1]
+	b.results[name], b.loaded[name] = r, true
+	return r
+}
+
+// consider reads what lies on disk: verified before it is parsed, parsed
+// before it is judged.
+func (b *batch) consider(name string) *Result {
+	l := b.l
+	if r, decided := b.follow(name); decided {
+		return r
+	}
+	// The stamps come first: what changes after them makes the plan stale.
+	stamps := l.stamps(name)
+	if waitRacy(stamps) {
+		stamps = l.stamps(name)
+	}
+	raw, err := l.place.Read(name)
+	if errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrGroup) {
+		return b.absent(name, err)
+	}
+	if owner := (*safefs.OwnerError)(nil); errors.As(err, &owner) {
+		// Who else may write there could have put anything in force before:
+		// the name refuses (126) until the component is mended.
+		return &Result{Err: &RejectedError{err}}
+	}
+	if err != nil {
+		return b.reject(name, life.Revision{Digest: unreadDigest(err)}, stamps, err)
+	}
+	stamps = append(stamps, raw.Stamps...)
+	rev := life.Revision{Digest: raw.Digest}
+	if rev.KeyID, err = l.verify(name, &raw); err != nil {
+		// The publishers may change: this lies not with the content.
+		rev.Host, rev.HostCause, rev.Verdict = fingerprint(l.features, "", l.trustStamps), true, life.Untrusted
+		return b.reject(name, rev, stamps, err)
+	}
+	bundle, err := raw.Parse()
+	if err != nil {
+		return b.reject(name, rev, stamps, err)
+	}
+	describe(&rev, &bundle.Manifest)
+	rev.Host = fingerprint(l.features, bundle.Manifest.Exec.Path, l.trustStamps)
+	return b.offer(name, rev, &bundle, stamps)
+}
+
+// describe fills in what the manifest says of a revision.
+func describe(rev *life.Revision, m *registry.Manifest) {
+	rev.Version, rev.Counter, rev.Floor = m.Version, m.Counter, m.Floor
+	rev.ProbationRuns, rev.ProbationWindow = m.Probation.Runs, m.Probation.Window
+	rev.BudgetCount, rev.BudgetWindow = m.RevertBudget.Count, m.RevertBudget.Window
+	rev.OnViolation = life.OnViolation(m.OnViolation)
+}
+
+// VerdictError says why a bundle may not come in force.
+type VerdictError struct{ life.Verdict }
+
+func (e *VerdictError) Error() string { return e.Reason }
+
+// offer judges a verified and parsed bundle and, if it may, brings it in
+// force: stored, compiled, proved.
+func (b *batch) offer(name string, rev life.Revision, bundle *registry.Bundle, stamps []plan.Stamp) *Result {
+	cur, _ := b.command(name)
+	if next, changed := cur.Return(rev.Digest, b.generation, b.now, b.l.revoked); changed {
+		b.stage(next)
+		if next.InForce != "" {
+			b.event(Event{Kind: Registered, Name: name, Version: rev.Version, Digest: rev.Digest, InForce: rev.Version, Code: life.OK}, "return of "+name)
+		}
+		return b.keep(name, stamps, nil)
+	}
+	switch v := cur.Offer(rev, b.l.revoked); {
+	case v.Unchanged:
+		return b.keep(name, stamps, nil)
+	case !v.Accepted() && !v.Known:
+		rev.Verdict = v.Code
+		return b.reject(name, rev, stamps, &VerdictError{v})
+	case !v.Accepted():
+		return b.keep(name, stamps, &RejectedError{b.known(cur, rev, bundle, stamps, v)})
+	}
+	if err := b.requires(&bundle.Manifest); err != nil {
+		rev.HostCause = true
+		return b.reject(name, rev, stamps, err)
+	}
+	stored, err := b.l.store(bundle)
+	if err != nil {
+		return b.keep(name, stamps, fmt.Errorf("store %s %s: %w", name, rev.Version, err))
+	}
+	p, err := b.l.compile(stored, b.generation, stamps)
+	if err != nil {
+		rev.HostCause = hostCause(err)
+		return b.reject(name, rev, stamps, located(bundle.File, bundle.Source, err))
+	}
+	if err := prove(b.l.options.Prover, p, bundle.Manifest.Checks); err != nil {
+		rev.HostCause = true
+		return b.reject(name, rev, stamps, fmt.Errorf("%s:%w", bundle.File, err))
+	}
+	rev.Proved = true
+	next := cur.Activate(rev, b.generation, b.now)
+	b.stage(next)
+	e := Event{Kind: Replaced, Name: name, Version: rev.Version, Digest: rev.Digest, InForce: rev.Version, Code: life.OK}
+	if cur.InForce == "" {
+		e.Kind = Registered
+	}
+	b.event(e, "load "+name+" "+rev.Version)
+	return b.l.finishPlan(p, next, nil)
+}
+
+// known is the error of a bundle that was rejected before and reported then.
+// Where nothing can run instead, who asks is told again, with the position if
+// there is one.
+func (b *batch) known(cur life.Command, rev life.Revision, bundle *registry.Bundle, stamps []plan.Stamp, v life.Verdict) error {
+	if r, ok := cur.Revision(rev.Digest); ok && cur.InForce == "" && r.State == life.Rejected && r.Verdict == 0 {
+		if _, err := b.l.compile(bundle, b.generation, stamps); err != nil {
+			return located(bundle.File, bundle.Source, err)
+		}
+	}
+	return &VerdictError{v}
+}
+
+// requires tells what a bundle needs and the host or the registry does not
+// have. The commands that it names are loaded first.
+func (b *batch) requires(m *registry.Manifest) error {
+	if need, ok := strings.CutPrefix(m.Requires.SBX, ">="); ok && older(buildinfo.Version, need) {
+		return fmt.Errorf("requires.sbx: this is sbx %s, needed is %s or newer", buildinfo.Version, need)
+	}
+	for _, name := range m.Requires.Commands {
+		r := b.load(name)
+		if c, _ := b.command(name); c.InForce != "" && r.Plan != nil {
+			continue
+		}
+		if r.Err != nil {
+			return fmt.Errorf("requires.commands: %s is not in force: %w", name, r.Err)
+		}
+		return fmt.Errorf("requires.commands: %s is not in force", name)
+	}
+	return nil
+}
+
+// reject records that what lies on disk was not accepted, reports it when it
+// is news, and keeps what is in force.
+func (b *batch) reject(name string, rev life.Revision, stamps []plan.Stamp, err error) *Result {
+	rev.Reason = err.Error()
+	cur, _ := b.command(name)
+	next, news := cur.Reject(rev, b.now)
+	if r := (*RejectedError)(nil); !errors.As(err, &r) {
+		err = &RejectedError{err}
+	}
+	if news {
+		b.stage(next)
+		e := Event{Kind: Rejected, Name: name, Version: rev.Version, Digest: rev.Digest, Code: rev.Verdict, Reason: rev.Reason, Err: err}
+		if to, ok := next.Current(); ok {
+			e.InForce = to.Version
+		}
+		b.event(e, "reject "+name)
+	}
+	return b.keep(name, stamps, err)
+}
+
+// keep makes the plan of what is in force anew. err says why what lies on
+// disk is not it.
+func (b *batch) keep(name string, stamps []plan.Stamp, err error) *Result {
+	cur, _ := b.command(name)
+	if next, a := cur.Revoke(b.generation, b.now, b.l.revoked); a.Kind != life.ActionNone {
+		cur = b.verdict(cur, next, a)
+	}
+	if next, a := cur.Tick(b.now); a.Kind != life.ActionNone {
+		cur = b.verdict(cur, next, a)
+	}
+	if cur.Refusal != "" {
+		return b.l.finishPlan(b.l.refusal(cur, stamps), cur, err)
+	}
+	if cur.InForce == "" {
+		if err == nil {
+			err = fmt.Errorf("%s: nothing is in force", name)
+		}
+		return &Result{Err: err}
+	}
+	stored, storeErr := b.l.stored(name, cur.InForce)
+	if storeErr != nil {
+		return &Result{Err: &RejectedError{fmt.Errorf("read the stored %s: %w", name, storeErr)}}
+	}
+	p, compileErr := b.l.compile(stored, cur.Generation, stamps)
+	if compileErr != nil {
+		return &Result{Err: located(stored.File, stored.Source, compileErr)}
+	}
+	return b.l.finishPlan(p, cur, err)
+}
+
+// absent retires a command that is gone from the disk.
+func (b *batch) absent(name string, err error) *Result {
+	cur, _ := b.command(name)
+	rev, _ := cur.Current()
+	if next, changed := cur.Absent(b.generation, b.now); changed {
+		b.stage(next)
+		b.event(Event{Kind: Retired, Name: name, Version: rev.Version, Digest: rev.Digest}, "remove "+name)
+	}
+	return &Result{Err: err}
+}
+
+// hostCause tells whether a refusal of the engine lies with the host.
+func hostCause(err error) bool {
+	var e *engine.Error
+	return errors.As(err, &e) && (e.Feature != "" || e.Status == engine.StatusNotFound || e.Status == engine.StatusRefused)
+}

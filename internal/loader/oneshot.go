@@ -1,0 +1,210 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/buildinfo"
+	"github.com/sbx-project/sbx/internal/ctl"
+	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/internal/state"
+	"github.com/sbx-project/sbx/registry"
+)
+
+// heldWait bounds how long a one-shot run waits for another loader when
+// nothing is in force for its command, so that two first runs at once both
+// succeed. With a revision in force it never waits. A load takes some 50 ms
+// and the time of its checks.
+const heldWait = 5 * time.Second
+
+// settleWait bounds how long a verdict waits for another loader; beyond it,
+// that one or the next start acts on the journal. sbx must be gone within 4 s.
+const settleWait = 2 * time.Second
+
+// Run answers for the command that the words begin with: its bundle, and what
+// it requires, goes through the pipeline when this process can be the loader;
+// else the revision in force is what counts. used is how many words name the
+// command.
+func Run(flag string, words []string, o Options) (p *plan.Plan, encoded []byte, used int, err error) {
+	places, o, err := open(flag, o)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	name, place, used, err := Find(places, words)
+	if err != nil {
+		retire(places, words, o)
+		if fallback, n, ok := inForce(places, words); ok && !errors.Is(err, registry.ErrNotFound) && !errors.Is(err, registry.ErrGroup) {
+			// The tree is refused whole; what was in force stays.
+			p, encoded, fallErr := held(fallback.place, fallback.name)
+			if fallErr == nil {
+				o.notify(Event{Kind: Rejected, Name: fallback.name, Version: p.Version, InForce: p.Version, Generation: p.Generation, Reason: err.Error(), Err: err})
+				return p, encoded, n, nil
+			}
+		}
+		return nil, nil, 0, err
+	}
+	o.Earlier = before(places, place)
+	r, err := provide(place, name, o)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	if r.Plan == nil {
+		return nil, nil, 0, r.Err
+	}
+	return r.Plan, r.Encoded, used, nil
+}
+
+// open opens the places of a flag and completes the options for them.
+func open(flag string, o Options) ([]Place, Options, error) {
+	cwd, err := unix.Getwd() // not os.Getwd: the name that sbx takes, not PWD's
+	if err != nil {
+		cwd = ""
+	}
+	places, err := Open(flag)
+	o.Registries = ctl.RegistryList(flag, cwd)
+	return places, o, err
+}
+
+// before lists the places that come before one.
+func before(places []Place, place Place) []Place {
+	for i, p := range places {
+		if p.Key == place.Key {
+			return places[:i]
+		}
+	}
+	return places
+}
+
+// provide loads one command, or takes what is in force when another loader is
+// at work.
+func provide(place Place, name string, o Options) (*Result, error) {
+	for deadline := time.Now().Add(heldWait); ; {
+		l, err := OpenFor(place, o)
+		if err == nil {
+			defer l.Close()
+			results, err := l.Load(name)
+			if err != nil {
+				return nil, err
+			}
+			return results[name], nil
+		}
+		if !errors.Is(err, ErrHeld) {
+			return nil, err
+		}
+		if p, encoded, err := held(place, name); err == nil {
+			return &Result{Plan: p, Encoded: encoded}, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, &RejectedError{fmt.Errorf("%s is not in force, and %w", name, ErrHeld)}
+		}
+		time.Sleep(5 * time.Millisecond) // there is no event for a lock; its holder may be gone at once
+	}
+}
+
+// held is the plan in force of a command while another loader holds the
+// state: what lies on disk now is for that one to judge. Its program must
+// still be the identified one, which is checked at launch.
+func held(place Place, name string) (*plan.Plan, []byte, error) {
+	p, err := state.Read(state.PlanPath(state.Dir(), place.Key, name))
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.Build != buildinfo.Build || p.BootID != state.BootID() || p.Command != name || p.Key != place.Key {
+		return nil, nil, state.ErrNone
+	}
+	encoded, err := p.Encode()
+	return p, encoded, err
+}
+
+// found is a command that a state knows.
+type found struct {
+	place Place
+	name  string
+}
+
+// inForce looks for a command by the plans that are kept: where a tree is not
+// legal it cannot be found by looking at it.
+func inForce(places []Place, words []string) (f found, used int, ok bool) {
+	for i := range words {
+		name := strings.Join(words[:i+1], ".")
+		if registry.CheckName(name) != nil {
+			break
+		}
+		for _, p := range places {
+			if _, err := os.Lstat(state.PlanPath(state.Dir(), p.Key, name)); err == nil {
+				return found{p, name}, i + 1, true
+			}
+		}
+	}
+	return found{}, 0, false
+}
+
+// Settle takes the journal of the registry with that key into account, and
+// returns the version that the command was put back on; "" for none.
+func Settle(flag, key, name string, o Options) (version string, err error) {
+	places, o, err := open(flag, o)
+	if err != nil {
+		return "", err
+	}
+	for _, place := range places {
+		if place.Key != key {
+			continue
+		}
+		notify := o.Notify
+		o.Notify = func(e Event) {
+			if e.Name == name && e.Kind == Reverted {
+				version = e.InForce
+			}
+			if notify != nil {
+				notify(e)
+			}
+		}
+		o.Earlier = before(places, place)
+		l, err := waitFor(place, o)
+		if err != nil {
+			return "", err
+		}
+		defer l.Close()
+		_, err = l.Settle()
+		return version, err
+	}
+	return "", fmt.Errorf("no registry has the state %q", key)
+}
+
+// waitFor is OpenFor when another loader may be about to end.
+func waitFor(place Place, o Options) (*Loader, error) {
+	for deadline := time.Now().Add(settleWait); ; {
+		l, err := OpenFor(place, o)
+		if !errors.Is(err, ErrHeld) || time.Now().After(deadline) {
+			return l, err
+		}
+		time.Sleep(5 * time.Millisecond) // see provide
+	}
+}
+
+// retire lets the states know of commands that are gone from the disk.
+func retire(places []Place, words []string, o Options) {
+	f, _, ok := inForce(places, words)
+	if !ok {
+		return
+	}
+	if kind, err := f.place.Node(f.name); err != nil || kind != registry.Missing {
+		return
+	}
+	o.Earlier = before(places, f.place)
+	if l, err := OpenFor(f.place, o); err == nil {
+		_, _ = l.Load(f.name) // it is gone either way; the history has it at the next load
+		l.Close()
+	}
+}
+
+func (o *Options) notify(e Event) {
+	if o.Notify != nil {
+		o.Notify(e)
+	}
+}

@@ -1,0 +1,119 @@
+package loader
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"strings"
+
+	"golang.org/x/mod/semver"
+
+	"github.com/sbx-project/sbx/internal/buildinfo"
+	"github.com/sbx-project/sbx/internal/engine"
+	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/internal/safefs"
+	"github.com/sbx-project/sbx/internal/state"
+	"github.com/sbx-project/sbx/registry"
+	"github.com/sbx-project/sbx/registry/life"
+)
+
+// compile makes the plan of a stored bundle.
+func (l *Loader) compile(b *registry.Bundle, generation uint64, stamps []plan.Stamp) (*plan.Plan, error) {
+	req, err := engine.ForBundle(b, generation, buildinfo.Build, l.features)
+	if err != nil {
+		return nil, err
+	}
+	req.Stamps = stamps
+	return compile(req)
+}
+
+// finishPlan binds a plan to this registry and to the command's state, and
+// encodes it.
+func (l *Loader) finishPlan(p *plan.Plan, c life.Command, err error) *Result {
+	p.Key, p.Registries, p.Generation = l.place.Key, l.options.Registries, c.Generation
+	p.Counts = !l.volatile && !l.foreign()
+	if rev, ok := c.Current(); ok {
+		p.Journal = p.Counts && (rev.State == life.Probation || rev.Runs == 0)
+	}
+	encoded, encodeErr := p.Encode()
+	if encodeErr != nil {
+		return &Result{Err: encodeErr}
+	}
+	return &Result{Plan: p, Encoded: encoded, Err: err}
+}
+
+// refusal is the plan of a name that refuses. Its version is that of the
+// newest revision that is kept away.
+func (l *Loader) refusal(c life.Command, stamps []plan.Stamp) *plan.Plan {
+	p := &plan.Plan{Build: buildinfo.Build, BootID: state.BootID(), Command: c.Name, Stamps: stamps, Refusal: c.Refusal}
+	for _, r := range c.Revisions {
+		if r.State == life.Quarantined || r.State == life.Held {
+			p.Version, p.Revision = r.Version, r.Digest
+			break
+		}
+	}
+	return p
+}
+
+// store keeps the bytes of a bundle and returns it as it lies in the store.
+func (l *Loader) store(b *registry.Bundle) (*registry.Bundle, error) {
+	if l.chain == nil {
+		return b, nil
+	}
+	open := func(name string) (io.ReadCloser, error) {
+		dir, err := safefs.OpenTrusted(b.Dir)
+		if err != nil {
+			return nil, err
+		}
+		defer dir.Close()
+		f, _, err := safefs.OpenBeneath(dir, b.Dir, name)
+		return f, err
+	}
+	if err := l.chain.Put(b, open, b.Signature); err != nil {
+		return nil, err
+	}
+	return l.stored(b.Manifest.Name, b.Digest)
+}
+
+// stored reads a bundle from the store again. One that shipped no files is
+// shown in messages by the file that it came from.
+func (l *Loader) stored(name, digest string) (*registry.Bundle, error) {
+	if l.chain == nil {
+		return nil, errors.New("nothing is stored without a state directory")
+	}
+	b, err := l.chain.Load(name, digest)
+	if len(b.Files) == 0 {
+		b.Dir = ""
+	}
+	return &b, err
+}
+
+// stamps are the files on which it depends what this name means: where its
+// bundle lies or would lie, here and in every place that comes earlier.
+func (l *Loader) stamps(name string) (out []plan.Stamp) {
+	for _, p := range l.options.Earlier {
+		out = append(out, candidates(p.Path, name)...)
+	}
+	for _, path := range l.options.Registries {
+		if s := stampOrAbsent(path); s.Absent {
+			out = append(out, s)
+		}
+	}
+	if l.place.Path != "" {
+		out = append(out, candidates(l.place.Path, name)...)
+	}
+	return append(out, l.trustStamps...)
+}
+
+// unreadDigest stands for the digest of a bundle that could not be read: it
+// is the same as long as the cause is.
+func unreadDigest(err error) string {
+	sum := sha256.Sum256([]byte("sbx/v1 unread\x00" + err.Error()))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// older compares versions; need may leave out its last parts.
+func older(have, need string) bool {
+	return semver.Compare("v"+strings.TrimPrefix(have, "v"), "v"+need) < 0
+}
