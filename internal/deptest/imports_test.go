@@ -218,6 +218,10 @@ var rooms = []struct {
 		{own("internal/admin"), "it is a handler there, and knows no other route"},
 		{"os/exec", "it starts nothing"},
 	}},
+	{pkg: "internal/systemd", only: []string{"golang.org/x/sys/unix", "github.com/coreos/go-systemd/v22"}, bans: []ban{
+		{"github.com/coreos/go-systemd/v22/dbus", "units are files in dist/systemd; nothing is asked over a bus"},
+		{"os/exec", "it starts nothing"},
+	}},
 	{pkg: "internal/observe", bans: []ban{
 		{own("policy"), "it hands on what the daemon tells"},
 		{own("internal/engine"), "see policy"},
@@ -275,6 +279,7 @@ func TestSoleImporters(t *testing.T) {
 		{minisign, []string{"internal/sign"}, "what is accepted as a signature is decided in one place"},
 		{cobra, []string{"cmd/sbxd"}, "flags and help belong to the command"},
 		{own("internal/testenv"), nil, "for tests only"},
+		{"github.com/coreos/go-systemd", []string{"internal/systemd"}, "one place speaks with the service manager"},
 		{"github.com/prometheus", []string{"internal/metrics"}, "labels are bounded in one place"},
 		{"github.com/containerd/cgroups", []string{"internal/metrics"}, "it reads statistics; groups are internal/cgroup's"},
 		{"plugin", nil, "nothing is loaded into a running sbx"},
