@@ -44,6 +44,10 @@ func child(work string) {
 		err = childHold(dir)
 	case "commit":
 		err = childCommit(dir)
+	case "full":
+		err = childFull(dir)
+	case "readonly":
+		err = childReadOnly(dir)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "child:", err)

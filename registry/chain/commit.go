@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"bytes"
 	"fmt"
 	"path"
 	"slices"
@@ -14,7 +15,8 @@ import (
 const syncFrom = 64
 
 // Commit makes a generation and all that was Put before durable, and then
-// removes generations beyond Keep. After an error the generation before is
+// removes generations beyond Keep; what they alone used is for Collect. After
+// an error the generation before is
 // the newest, and what was Put is to be Put again; take the number from Next
 // anew.
 //
@@ -59,7 +61,7 @@ func (c *Chain) commit(s *Snapshot) error {
 	}
 	for _, key := range sortedKeys(objects) {
 		name := path.Join(objectsDir, key)
-		temp, err := c.disk.write(name, objects[key])
+		temp, err := c.disk.write(name, objects[key], true)
 		if err != nil {
 			return err
 		}
@@ -145,11 +147,11 @@ func (c *Chain) build(s *Snapshot) (*root, map[string][]byte, error) {
 // before anything is visible.
 func (c *Chain) publish(generation uint64, data []byte) (err error) {
 	name := generationName(generation)
-	rootTemp, err := c.disk.write(name, data)
+	rootTemp, err := c.disk.write(name, data, true)
 	if err != nil {
 		return err
 	}
-	hint, err := c.disk.write(currentName, []byte(strconv.FormatUint(generation, 10)+" "+sum(data)+"\n"))
+	hint, err := c.disk.write(currentName, hintOf(generation, sum(data)), false)
 	if err != nil {
 		c.disk.removeAll(rootTemp)
 		return err
@@ -161,9 +163,6 @@ func (c *Chain) publish(generation uint64, data []byte) (err error) {
 	if err == nil {
 		err = c.disk.rename(hint, currentName)
 	}
-	if err == nil {
-		err = c.disk.syncName(opSyncDir, ".")
-	}
 	if err != nil {
 		// The caller is told that nothing changed, so nothing must show.
 		c.disk.removeAll(rootTemp)
@@ -173,6 +172,34 @@ func (c *Chain) publish(generation uint64, data []byte) (err error) {
 		}
 	}
 	return err
+}
+
+// hintOf is the content of the file that names the newest generation. It is
+// not made durable: what is decided by it holds for one boot, and the next
+// loader corrects it.
+func hintOf(generation uint64, hash string) []byte {
+	return []byte(strconv.FormatUint(generation, 10) + " " + hash + "\n")
+}
+
+// correctHint writes the hint anew when it does not name p.
+func (c *Chain) correctHint(p *parent) error {
+	want := hintOf(p.root.Generation, p.sum)
+	have, err := c.disk.read(currentName, int64(2*len(want)))
+	if err == nil && bytes.Equal(have, want) {
+		return nil
+	}
+	if err != nil && !spoilt(err) {
+		return err
+	}
+	temp, err := c.disk.write(currentName, want, false)
+	if err != nil {
+		return err
+	}
+	if err := c.disk.rename(temp, currentName); err != nil {
+		c.disk.removeAll(temp)
+		return err
+	}
+	return nil
 }
 
 func (c *Chain) undo(name string) error {

@@ -218,16 +218,16 @@ func isTemporary(base string) bool {
 	return strings.HasPrefix(base, ".") && strings.HasSuffix(base, "~")
 }
 
-// write makes a durable temporary file beside name and returns what it is
-// called. The caller renames it and makes the directory durable.
-func (d *disk) write(name string, data []byte) (string, error) {
+// write makes a temporary file beside name, durable when asked to, and returns
+// what it is called. The caller renames it, and makes the directory durable.
+func (d *disk) write(name string, data []byte, sync bool) (string, error) {
 	temp := temporary(name)
 	o, err := d.create(temp)
 	if err != nil {
 		return "", err
 	}
 	_, err = o.Write(data)
-	if finishErr := o.finish(d.fileMode, err == nil); err == nil {
+	if finishErr := o.finish(d.fileMode, sync && err == nil); err == nil {
 		err = finishErr
 	}
 	if err != nil {

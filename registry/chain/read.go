@@ -75,7 +75,8 @@ func spoilt(err error) bool {
 
 // Newest returns the newest generation that verifies as a whole, with an error
 // in damaged for each newer one that does not. err is ErrEmpty when there is
-// none, else what kept from looking. The caller owns the snapshot.
+// none, else what kept from looking. The caller owns the snapshot. An
+// Exclusive chain corrects the hint that names the newest.
 func (c *Chain) Newest() (s *Snapshot, damaged []error, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -86,6 +87,11 @@ func (c *Chain) Newest() (s *Snapshot, damaged []error, err error) {
 			return nil, nil, fmt.Errorf("newest generation: %w", err)
 		}
 		s, damaged, err = c.newestOf(all)
+		if err == nil && c.mode == Exclusive {
+			if err := c.correctHint(c.parent); err != nil {
+				return nil, damaged, fmt.Errorf("newest generation: %w", err)
+			}
+		}
 		// Beside a loader what was listed may be gone by the time it is read.
 		if c.mode == Exclusive || err == nil && len(damaged) == 0 || slices.Equal(all, before) {
 			return s, damaged, err

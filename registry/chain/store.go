@@ -19,12 +19,21 @@ import (
 	"github.com/sbx-project/sbx/registry/life"
 )
 
-// Modes of what is stored: nobody writes it again.
+// Modes of stored files: nobody writes them again.
 const (
 	storedFile = 0o444
 	storedExec = 0o555
-	storedDir  = 0o555
 )
+
+// storedDir is the mode of stored directories: read-only for root, whom it
+// does not keep from removing them. An ordinary user could not remove his own
+// state with rm -r, so for him they are only closed to others.
+func (d *disk) storedDir() uint32 {
+	if d.dirMode == 0o755 {
+		return 0o555
+	}
+	return d.dirMode
+}
 
 // bundleName is where a bundle is, below the state directory.
 func bundleName(digest string) string {
@@ -146,7 +155,7 @@ func (c *Chain) fill(dir string, b *registry.Bundle, open func(string) (io.ReadC
 	below := sortedKeys(made)
 	slices.Reverse(below)
 	for _, name := range below {
-		if err := c.disk.chmod(path.Join(dir, name), storedDir); err != nil {
+		if err := c.disk.chmod(path.Join(dir, name), c.disk.storedDir()); err != nil {
 			return err
 		}
 	}
@@ -239,7 +248,7 @@ func (c *Chain) sign(dir string, have, signature []byte) error {
 	if err != nil {
 		c.disk.removeAll(temp)
 	}
-	return errors.Join(err, c.disk.chmod(dir, storedDir))
+	return errors.Join(err, c.disk.chmod(dir, c.disk.storedDir()))
 }
 
 // Load reads a stored bundle and verifies its digest. Dir is BundleDir, File
