@@ -38,7 +38,7 @@ func Run(flag string, words []string, o Options) (p *plan.Plan, encoded []byte, 
 	name, place, used, err := Find(places, words)
 	if err != nil {
 		retire(places, words, o)
-		if fallback, n, ok := inForce(places, words); ok && !errors.Is(err, registry.ErrNotFound) && !errors.Is(err, registry.ErrGroup) {
+		if fallback, n, ok := inForce(places, words); ok && errors.Is(err, registry.ErrTree) {
 			// The tree is refused whole; what was in force stays.
 			p, encoded, fallErr := held(fallback.place, fallback.name)
 			if fallErr == nil {

@@ -120,15 +120,17 @@ func TestBrokenUpdateKeepsWhatRuns(t *testing.T) {
 		first := h.registered(t, "tool", "exit", "3")
 		wantEnd(t, first, 3, "exit")
 		broken := map[string]func(){
-			"syntax":         func() { h.revision(t, "tool", "2.0.0", "", "syscalls: {allw: [syslog]}") },
-			"unknown call":   func() { h.revision(t, "tool", "2.0.0", "", "syscalls: {allow: [frobnicate]}") },
-			"failed check":   func() { h.revision(t, "tool", "2.0.0", "checks: [{argv: [exit, \"4\"], expect: {exit: 0}}]\n", "") },
-			"older":          func() { h.revision(t, "tool", "0.9.0", "", "") },
-			"empty":          func() { h.write(t, "registry/tool.yaml", "", 0o644) },
-			"another name":   func() { h.write(t, "registry/tool.yaml", "apiVersion: sbx/v1\nname: other\n", 0o644) },
-			"no program":     func() { h.write(t, "registry/tool.yaml", "apiVersion: sbx/v1\nname: tool\nversion: 2.0.0\nexec: {path: /nonexistent}\n", 0o644) },
-			"missing need":   func() { h.revision(t, "tool", "2.0.0", "requires: {commands: [absent]}\n", "") },
-			"newer sbx":      func() { h.revision(t, "tool", "2.0.0", "requires: {sbx: \">=99.0\"}\n", "") },
+			"syntax":       func() { h.revision(t, "tool", "2.0.0", "", "syscalls: {allw: [syslog]}") },
+			"unknown call": func() { h.revision(t, "tool", "2.0.0", "", "syscalls: {allow: [frobnicate]}") },
+			"failed check": func() { h.revision(t, "tool", "2.0.0", "checks: [{argv: [exit, \"4\"], expect: {exit: 0}}]\n", "") },
+			"older":        func() { h.revision(t, "tool", "0.9.0", "", "") },
+			"empty":        func() { h.write(t, "registry/tool.yaml", "", 0o644) },
+			"another name": func() { h.write(t, "registry/tool.yaml", "apiVersion: sbx/v1\nname: other\n", 0o644) },
+			"no program": func() {
+				h.write(t, "registry/tool.yaml", "apiVersion: sbx/v1\nname: tool\nversion: 2.0.0\nexec: {path: /nonexistent}\n", 0o644)
+			},
+			"missing need": func() { h.revision(t, "tool", "2.0.0", "requires: {commands: [absent]}\n", "") },
+			"newer sbx":    func() { h.revision(t, "tool", "2.0.0", "requires: {sbx: \">=99.0\"}\n", "") },
 		}
 		for what, write := range broken {
 			t.Run(strings.ReplaceAll(what, " ", "-"), func(t *testing.T) {
