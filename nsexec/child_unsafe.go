@@ -33,6 +33,9 @@ type world struct {
 	status uintptr
 	ended  childInfo
 	watch  watcher
+	// capHeader and capNone are the arguments of the capset(2) that takes
+	// from init what it has kept for PID 2; 0: nothing.
+	capHeader, capNone uintptr
 }
 
 // sharedWords is what the page holds.
@@ -135,6 +138,9 @@ func carryOut(w *world, ops []op) (step uint32, errno syscall.Errno) {
 			}
 		case opDropBounding:
 			for c := uintptr(0); ; c++ {
+				if c < 64 && a[0]>>c&1 != 0 {
+					continue
+				}
 				_, _, e = syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0)
 				if e != 0 {
 					break
@@ -204,7 +210,12 @@ func beginInit(w *world) {
 	if e := w.words().errno; e != 0 {
 		fail(w, w.words().step, e)
 	}
-	startWatch(w)
+	if w.capHeader != 0 {
+		if _, _, e := syscall.RawSyscall(unix.SYS_CAPSET, w.capHeader, w.capNone, 0); e != 0 {
+			exit(statusFailed)
+		}
+	}
+	startWatch(w) // a thread has the capabilities of its maker
 	// The addresses that the filter lets pass must not be found here.
 	for i := range w.secret {
 		if w.secret[i][1] != 0 {

@@ -38,6 +38,9 @@ func Start(c Config) (*Child, error) {
 	if c.Identity.Mode < OwnUser || c.Identity.Mode > NoUserNS {
 		return nil, errors.New("nsexec: no identity mode (this is a bug)")
 	}
+	if c.Plan.Capabilities != 0 && c.Identity.Mode == NoUserNS {
+		return nil, errors.New("nsexec: capabilities without a user namespace would count on the host (this is a bug)")
+	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, errors.New("socketpair: " + err.Error())

@@ -47,7 +47,7 @@ const (
 	opNeedNot                      // fails with EEXIST when a[0], from a slot, was set
 	opSame                         // fails with EBADF when a[0] was set and is not a[1], with ENOENT when it was not set
 	opZero                         // clear a[1] bytes at a[0]
-	opDropBounding                 // empty the capability bounding set
+	opDropBounding                 // empty the capability bounding set but for the bits of a[0]
 	opSpawn                        // clone PID 2, which goes on with the workload's list
 )
 

@@ -234,24 +234,33 @@ func (p *program) identity(c Config) {
 		// While the supervisor writes the maps: what needs none.
 		p.forbidUserNamespaces(p.hostProc)
 		p.add(unix.SYS_CLOSE).arg(0, p.hostProc)
-		p.dropBounding()
+		p.dropBounding(c.Plan.Capabilities)
 		p.begin("wait for", "", "the maps")
 		p.add(unix.SYS_RECVFROM, control, addr(p.mem.alloc(8)), 8, 0, 0, 0)
 		p.setIDs(InsideID, InsideID)
 	case NoUserNS:
 		p.begin("clear", "", "securebits")
 		p.add(unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, 0, 0, 0, 0)
-		p.dropBounding() // before setresuid takes CAP_SETPCAP away
+		p.dropBounding(0) // before setresuid takes CAP_SETPCAP away
 		p.setIDs(c.Identity.HostUID, c.Identity.HostGID)
 	case OwnUser:
-		p.dropBounding()
+		p.dropBounding(c.Plan.Capabilities)
 	}
 	// Entered from host uid 0, setresuid leaves every capability of the new
 	// user namespace in place: the uid that it leaves is not uid 0 there.
 	// So this must be explicit, or the workload could undo the mounts.
 	p.begin("empty", "", "the capability sets")
 	hdr := put(&p.mem, unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3})
-	p.add(unix.SYS_CAPSET, hdr, put(&p.mem, [2]unix.CapUserData{}))
+	none := put(&p.mem, [2]unix.CapUserData{})
+	sets := none
+	if caps := c.Plan.Capabilities; caps != 0 {
+		// PID 2 makes them ambient, for which they must be permitted and
+		// inheritable; init keeps them until then and never as effective.
+		low, high := uint32(caps), uint32(caps>>32)
+		sets = put(&p.mem, [2]unix.CapUserData{{Permitted: low, Inheritable: low}, {Permitted: high, Inheritable: high}})
+		p.world.capHeader, p.world.capNone = hdr, none
+	}
+	p.add(unix.SYS_CAPSET, hdr, sets)
 	p.begin("set", "", "no_new_privs")
 	p.add(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	// A change of ids clears the one and may set the other (prctl(2)).
@@ -263,10 +272,10 @@ func (p *program) identity(c Config) {
 
 // dropBounding needs CAP_SETPCAP in the user namespace that the workload ends
 // up in (entering one sets the bounding set to full), so it comes after that
-// and before capset.
-func (p *program) dropBounding() {
+// and before capset. keep holds the capabilities of the policy, by bits.
+func (p *program) dropBounding(keep uint64) {
 	p.begin("empty", "", "the capability bounding set")
-	p.add(opDropBounding)
+	p.add(opDropBounding, uintptr(keep))
 }
 
 func (p *program) setIDs(uid, gid uint32) {

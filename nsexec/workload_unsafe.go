@@ -2,6 +2,7 @@ package nsexec
 
 import (
 	"errors"
+	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -44,6 +45,7 @@ func (p *program) workload(c Config) error {
 		p.begin("deny", "", "writable and executable memory")
 		p.add(unix.SYS_PRCTL, unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0).tolerate(mayLack).degrade = 3
 	}
+	p.ambient(c.Plan.Capabilities)
 	p.landlock(c)
 	// Everything but 0, 1, 2 goes at the exec, without an upper bound.
 	p.begin("close", "", "descriptors")
@@ -67,6 +69,18 @@ func (p *program) workload(c Config) error {
 	p.begin("execute", "", c.Plan.Exec.Path)
 	p.add(unix.SYS_EXECVEAT, programFD, path, argv, envp, emptyPath)
 	return nil
+}
+
+// ambient makes the policy's capabilities survive the exec, the only way for
+// an id that is not 0 (capabilities(7)). They are over the run's own user
+// namespace: the launch refuses them where it has none.
+func (p *program) ambient(caps uint64) {
+	for i := range 64 {
+		if caps>>i&1 != 0 {
+			p.begin("raise", "", "capability "+strconv.Itoa(i))
+			p.add(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(i), 0, 0)
+		}
+	}
 }
 
 // leftAlone are the signals whose disposition Go leaves as it found it

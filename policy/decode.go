@@ -27,6 +27,8 @@ func FromNode(n *Node) (Policy, error) {
 	if err != nil {
 		return Policy{}, err
 	}
+	p.Places = Places{}
+	p.Places.note("", n)
 	return p, nil
 }
 

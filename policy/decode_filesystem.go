@@ -214,7 +214,7 @@ func (f *Filesystem) decodeTmpfs(n *Node) error {
 	f.Tmpfs = []Tmpfs{}
 	seen := map[string]Pos{}
 	return n.List(what, func(item *Node) error {
-		t := Tmpfs{Size: DefaultTmpfsSize, Files: DefaultTmpfsFiles}
+		t := Tmpfs{Size: DefaultTmpfsSize, Files: DefaultTmpfsFiles, Pos: item.Pos}
 		var at *Node
 		err := item.Decode(what, Keys{
 			"path": func(n *Node) (err error) {

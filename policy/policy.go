@@ -28,6 +28,8 @@ type Policy struct {
 	DenyWriteExecute *bool
 	// Require names layers that must be applied.
 	Require []string
+	// Places tells where this is written; nil: nowhere.
+	Places Places
 }
 
 // Filesystem is the view of the file tree.
@@ -59,6 +61,7 @@ type Tmpfs struct {
 	Path  string
 	Size  Bytes
 	Files uint64
+	Pos   Pos
 }
 
 // Syscalls is the ruleset. Names are syscall names, "@group" or "nr:NUMBER".

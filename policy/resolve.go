@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"reflect"
 	"sort"
 	"strings"
@@ -20,7 +21,8 @@ const Base = "base"
 // is never replaced. Two stock policies that differ in a scalar which p does
 // not state are an *Error, so the order of extends never matters.
 //
-// The result has an empty Extends, so that resolving it again changes
+// Positions of the result are those of p: what a stock policy alone says has
+// none. The result has an empty Extends, so that resolving it again changes
 // nothing. It shares no memory with p that a caller may change.
 func Resolve(p Policy, stock func(name string) (Policy, error)) (Policy, error) {
 	names := p.Extends
@@ -34,23 +36,28 @@ func Resolve(p Policy, stock func(name string) (Policy, error)) (Policy, error) 
 	var sum Policy
 	for _, name := range names {
 		s, err := stock(name)
+		if unknown, ok := err.(*Error); ok && unknown.Pos == (Pos{}) {
+			unknown.Pos = p.Places.Of("extends " + name)
+		}
 		if err != nil {
 			return Policy{}, err
 		}
 		if s.Extends == nil || len(s.Extends) > 0 {
 			return Policy{}, &Error{Msg: "extends: stock policy \"" + name + "\" must say extends: []"}
 		}
-		sum = m.policy(sum, s)
+		sum = m.policy(sum, unplaced(s))
 	}
 	m.peers = false
 	sum = m.policy(sum, p)
 	if len(m.conflicts) > 0 {
 		return Policy{}, &Error{
+			Pos:  p.Places.Of("extends"),
 			Msg:  "extends: the stock policies " + strings.Join(names, ", ") + " differ in " + strings.Join(sortedKeys(m.conflicts), ", "),
 			Hint: "state it in the policy",
 		}
 	}
 	sum.Extends = []string{}
+	sum.Places = maps.Clone(p.Places)
 	return sum, nil
 }
 
@@ -168,7 +175,7 @@ func (m *merger) filesystem(a, b Filesystem) Filesystem {
 		Exec:  paths(m, "filesystem.exec", a.Exec, b.Exec),
 		Mask:  paths(m, "filesystem.mask", a.Mask, b.Mask),
 		Tmpfs: list(m, "filesystem.tmpfs ", a.Tmpfs, b.Tmpfs,
-			func(t Tmpfs) string { return t.Path }, func(a, b Tmpfs) bool { return a == b }),
+			func(t Tmpfs) string { return t.Path }, func(a, b Tmpfs) bool { return a.Size == b.Size && a.Files == b.Files }),
 	}
 }
 

@@ -97,8 +97,8 @@ func TestResolvePeers(t *testing.T) {
 	for _, tt := range []struct {
 		name, in, want, wantErr string
 	}{
-		{"conflict", "extends: [a, b]\n", "", "extends: the stock policies a, b differ in user"},
-		{"conflict in the other order", "extends: [b, a]\n", "", "extends: the stock policies a, b differ in user"},
+		{"conflict", "extends: [a, b]\n", "", "1:10: extends: the stock policies a, b differ in user"},
+		{"conflict in the other order", "extends: [b, a]\n", "", "1:10: extends: the stock policies a, b differ in user"},
 		{"conflict settled", "extends: [b, a]\nuser: \"7:7\"\n",
 			"extends: []\nuser: \"7:7\"\nlimits: {timeout: 1s}\nsyscalls: {allow: [read], errno: {EPERM: [write]}}\n", ""},
 		{"two levels", "extends: [nested]\n", "", `extends: stock policy "nested" must say extends: []`},

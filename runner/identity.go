@@ -70,6 +70,10 @@ func (r *run) chooseIdentity() bool {
 		// the supervisor's own pid is as unique for as long as the run can be.
 		ids := r.hostIDs(os.Getpid())
 		id.HostUID, id.HostGID = ids.UID, ids.GID
+		if r.Plan.Capabilities != 0 {
+			return r.refuse(StatusSetup, Refused, "keep the policy's capabilities", errors.New("feature userns is missing: they count only inside the run's own user namespace"),
+				"sysctl user.max_user_namespaces=10000")
+		}
 	}
 	return true
 }

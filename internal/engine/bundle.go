@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/sbx-project/sbx/internal/feature"
@@ -17,7 +18,7 @@ func ForBundle(b *registry.Bundle, generation uint64, build string, features fea
 	m := &b.Manifest
 	p, err := policy.Resolve(m.Policy, registry.Stock)
 	if err != nil {
-		return Request{}, &Error{Status: StatusSetup, Msg: "resolve the policy", Err: err}
+		return Request{}, unresolved(err)
 	}
 	declared, err := declaredParams(m)
 	if err != nil {
@@ -40,6 +41,15 @@ func ForBundle(b *registry.Bundle, generation uint64, build string, features fea
 		return Request{}, refuse(m.Exec.Pos, "write an absolute path", "exec.path: %q is relative, and a one-file bundle ships no files", r.Path)
 	}
 	return r, nil
+}
+
+// unresolved is a policy that cannot be merged with what it extends.
+func unresolved(err error) error {
+	var e *policy.Error
+	if errors.As(err, &e) && e.Pos != (policy.Pos{}) {
+		return &Error{Status: StatusSetup, Pos: e.Pos, Msg: e.Msg, Hint: e.Hint}
+	}
+	return &Error{Status: StatusSetup, Msg: "resolve the policy", Err: err}
 }
 
 // declaredParams is the compiled form of the manifest's parameters.

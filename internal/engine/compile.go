@@ -52,20 +52,24 @@ func Compile(in Input) (*plan.Plan, error) {
 		Filter:           plan.Filter{Insns: program.Insns, ExecOnce: program.ExecOnce},
 		DenyWriteExecute: denyWriteExecute(&in.Policy),
 		Loopback:         in.Policy.Network.Mode == "loopback",
+		User:             in.User,
 	}
 	if !slices.ContainsFunc(v.steps, func(s plan.Step) bool { return s.Path == "/tmp" || s.Flags&plan.SourceCwd != 0 }) {
 		p.Chdir = "/" // there is no /tmp to start in
 	}
-	if p.Env, err = environment(&in.Policy.Env); err != nil {
+	if p.Capabilities, err = capabilities(&in, &rs); err != nil {
 		return nil, err
 	}
-	if p.Limits, err = limits(&in.Policy.Limits, in.Features); err != nil {
+	if p.Env, err = environment(&in); err != nil {
 		return nil, err
 	}
-	if p.Rlimits, err = rlimits(&in.Policy.Limits); err != nil {
+	if p.Limits, err = limits(&in); err != nil {
 		return nil, err
 	}
-	if p.Require, err = required(in.Policy.Require, in.Features); err != nil {
+	if p.Rlimits, err = rlimits(&in); err != nil {
+		return nil, err
+	}
+	if p.Require, err = required(&in); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -76,7 +80,7 @@ func Compile(in Input) (*plan.Plan, error) {
 func Ruleset(in Input) (filter.Ruleset, error) {
 	families, err := families(&in.Policy, in.Host)
 	if name := pathParam(in.Params); err == nil && name != "" && slices.Contains(families, afUnix) {
-		err = notBuilt(policy.Pos{}, "sockets: unix beside the path parameter "+name+" (socket files in its tree could be connected to)")
+		err = notBuilt(in.place("sockets unix"), "sockets: unix beside the path parameter "+name+" (socket files in its tree could be connected to)")
 	}
 	if err != nil {
 		return filter.Ruleset{}, err
@@ -97,13 +101,9 @@ func refuseUnbuilt(in *Input) error {
 	p := &in.Policy
 	switch {
 	case p.Network.Mode == "egress":
-		return notBuilt(policy.Pos{}, "network: mode egress")
+		return notBuilt(in.place("network.mode"), "network: mode egress")
 	case len(p.Network.Allow) > 0:
 		return refuse(p.Network.Allow[0].Pos, "mode: egress", "network: allow needs mode egress")
-	case len(p.Capabilities) > 0:
-		return notBuilt(policy.Pos{}, "capabilities")
-	case p.User != "" && p.User != "caller" && p.User != "dynamic":
-		return notBuilt(policy.Pos{}, "user: "+p.User)
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func families(p *policy.Policy, h Host) ([]uint32, error) {
 	for _, name := range p.Sockets {
 		n, ok := policy.Family(name)
 		if !ok {
-			return nil, refuse(policy.Pos{}, "", "sockets: unknown address family %q", name)
+			return nil, refuse(p.Places.Of("sockets "+name), policy.Suggest(name, policy.FamilyNames()), "sockets: unknown address family %q", name)
 		}
 		if n == afUnix {
 			if err := unixAllowed(p, h); err != nil {
@@ -202,17 +202,14 @@ func stamps(in *Input) []plan.Stamp {
 
 // required checks the names of layers; those that are features of the host
 // must be there.
-func required(names []string, features feature.Set) ([]string, error) {
+func required(in *Input) ([]string, error) {
+	names := in.Policy.Require
 	for _, name := range names {
 		if !slices.Contains(policy.Layers(), name) && !slices.Contains(feature.Names(), name) {
-			return nil, refuse(policy.Pos{}, policy.Suggest(name, policy.Layers()), "require: unknown layer %q", name)
+			return nil, refuse(in.place("require "+name), policy.Suggest(name, policy.Layers()), "require: unknown layer %q", name)
 		}
-		probe := map[string]string{"cgroup": "cgroup2", "listener": "seccomp.notify"}[name]
-		if probe == "" {
-			probe = name
-		}
-		if _, ok := feature.Known(probe); ok && !features.Has(probe) {
-			return nil, lacking(policy.Pos{}, features, probe, "require: "+name)
+		if probe, ok := has(name, in.Features); !ok {
+			return nil, lacking(in.place("require "+name), in.Features, probe, "require: "+name)
 		}
 	}
 	return slices.Clone(names), nil

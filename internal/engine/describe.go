@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/policy"
 )
 
 // Describe returns a plan for people: the program, the view step by step, the
@@ -38,6 +39,15 @@ func Describe(p *plan.Plan) string {
 	}
 	if p.Loopback {
 		line("network", "loopback")
+	}
+	switch u := &p.User; {
+	case u.UID != 0:
+		line("user", "%s (%d:%d on the host)", u.Name, u.UID, u.GID)
+	case u.Name == plan.UserDynamic:
+		line("user", "ids of the run's own")
+	}
+	if p.Capabilities != 0 {
+		line("capabilities", "%s", strings.Join(capabilityNames(p.Capabilities), " "))
 	}
 	for _, s := range p.View {
 		line("view", "%s", stepText(&s))
@@ -136,6 +146,16 @@ func limitText(line func(string, string, ...any), l *plan.Limits) {
 		line("limit", "timeout %s", l.Timeout)
 	}
 	number("output_max", l.OutputMax, l.OutputMax != 0)
+}
+
+// capabilityNames names bits.
+func capabilityNames(bits uint64) (names []string) {
+	for i, name := range policy.CapabilityNames() {
+		if bits>>i&1 != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 var rlimitNames = [...]string{

@@ -47,6 +47,9 @@ type Request struct {
 	Stamps []plan.Stamp
 	// Needs are features that the manifest requires.
 	Needs []string
+	// NamesUsers is set for a bundle of a registry that belongs to root: its
+	// policy may say whose host ids a run has.
+	NamesUsers bool
 	// Features are those of the host, from feature.Probe.
 	Features feature.Set
 	// Resolver finds libraries; nil: a new one for this host.
@@ -95,7 +98,9 @@ func Gather(r Request) (Input, error) {
 	if in.Program, err = program(r, in.BundleDir, &res); err != nil {
 		return in, err
 	}
-	in.Host, err = lookAtHost(&in, &res)
+	if in.Host, err = lookAtHost(&in, &res); err == nil {
+		in.User, err = identity(&r, in.Host.stamp)
+	}
 	return in, err
 }
 
@@ -141,12 +146,12 @@ func lookAtHost(in *Input, res *elfclosure.Resolver) (Host, error) {
 		}
 	}
 	for _, t := range f.Tmpfs {
-		if err := h.look(t.Path, policy.Pos{}); err != nil {
+		if err := h.look(t.Path, t.Pos); err != nil {
 			return h, err
 		}
 	}
 	for _, d := range in.Policy.Devices {
-		if err := h.look(d, policy.Pos{}); err != nil {
+		if err := h.look(d, in.place("devices "+d)); err != nil {
 			return h, err
 		}
 	}

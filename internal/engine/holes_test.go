@@ -51,7 +51,7 @@ func TestHoles(t *testing.T) {
 		{name: "deep read", policy: "filesystem:\n  write: [DIR/rw]\n  read: [DIR/rw/a/sub]", want: `"DIR/rw/a/sub" lies deeper in the writable tree "DIR/rw"`, hint: "move it to DIR/rw/sub", pos: "3:10"},
 		{name: "deep mask", policy: "filesystem:\n  write: [DIR/rw]\n  mask: [DIR/rw/a/secret]", want: `filesystem.mask: "DIR/rw/a/secret" lies deeper`, pos: "3:10"},
 		{name: "deep mask that is absent", policy: `filesystem: {write: [DIR/rw], mask: [DIR/rw/none/secret]}`, want: `filesystem.mask: "DIR/rw/none/secret" does not exist in the writable tree`},
-		{name: "deep tmpfs", policy: "filesystem:\n  write: [DIR/rw]\n  tmpfs: [{path: DIR/rw/a/sub, size: 64K, files: 9}]", want: `"DIR/rw/a/sub" lies deeper`, pos: "2:11"},
+		{name: "deep tmpfs", policy: "filesystem:\n  write: [DIR/rw]\n  tmpfs: [{path: DIR/rw/a/sub, size: 64K, files: 9}]", want: `"DIR/rw/a/sub" lies deeper`, pos: "3:11"},
 		{name: "deep plug-ins", policy: "filesystem:\n  write: [DIR/rw]\n  exec: [DIR/rw/a/plug]", want: `"DIR/rw/a/plug" lies deeper`, pos: "3:10"},
 		{name: "deep program", policy: `filesystem: {write: [DIR/rw]}`, path: dir + "/rw/a/bin/cat", want: `"DIR/rw/a/bin/cat" lies deeper`},
 		{name: "deep in a tree of another name", policy: `filesystem: {write: [DIR/out], mask: [DIR/rw/a/secret]}`, want: `"DIR/out/a/secret" lies deeper in the writable tree "DIR/out"`},

@@ -35,6 +35,9 @@ type Input struct {
 	Summary  string
 	// BundleDir is the host directory shown at InsideBundle; empty: none.
 	BundleDir string
+	// User is whose host ids a run has, found on the host; the plan gets it as
+	// it is.
+	User plan.User
 	// Host holds what was seen of the host's files.
 	Host Host
 	// Stamps are further files that the plan depends on: the bundle's, the

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sbx-project/sbx/internal/feature"
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/policy"
 )
@@ -12,7 +11,8 @@ import (
 // limits translates the control group's limits. A limit that is required and
 // whose controller the host does not give is refused; an optional one stays in
 // the plan, and the runner reports what became of it.
-func limits(l *policy.Limits, features feature.Set) (plan.Limits, error) {
+func limits(in *Input) (plan.Limits, error) {
+	l, features := &in.Policy.Limits, in.Features
 	var out plan.Limits
 	var missing error
 	// held notes a stated limit and the controller that holds it.
@@ -22,7 +22,7 @@ func limits(l *policy.Limits, features feature.Set) (plan.Limits, error) {
 		}
 		out.Required = append(out.Required, key)
 		if name := "cgroup." + controller; missing == nil && !features.Has(name) {
-			e := lacking(policy.Pos{}, features, name, "limits: "+key)
+			e := lacking(in.place("limits."+key), features, name, "limits: "+key)
 			e.Hint += "; or write -" + key + " if the run may go on without"
 			missing = e
 		}
@@ -69,7 +69,8 @@ const (
 )
 
 // rlimits returns the resource limits, sorted by number.
-func rlimits(l *policy.Limits) ([]plan.Rlimit, error) {
+func rlimits(in *Input) ([]plan.Rlimit, error) {
+	l := &in.Policy.Limits
 	values := map[uint32]uint64{rlimitCore: 0, rlimitNice: 0, rlimitRTPrio: 0}
 	names := make([]string, 0, len(l.Rlimits))
 	for name := range l.Rlimits {
@@ -79,11 +80,11 @@ func rlimits(l *policy.Limits) ([]plan.Rlimit, error) {
 	for _, name := range names {
 		n, ok := policy.RlimitResource(name)
 		if !ok {
-			return nil, refuse(policy.Pos{}, "", "limits: unknown resource rlimit_%s", name)
+			return nil, refuse(in.place("limits.rlimit_"+name), "", "limits: unknown resource rlimit_%s", name)
 		}
 		value := l.Rlimits[name].Value
 		if _, always := values[n]; always && value != 0 {
-			return nil, refuse(policy.Pos{}, "leave it out", "limits: rlimit_%s is always 0", name)
+			return nil, refuse(in.place("limits.rlimit_"+name), "leave it out", "limits: rlimit_%s is always 0", name)
 		}
 		values[n] = value
 	}
@@ -100,18 +101,19 @@ func rlimits(l *policy.Limits) ([]plan.Rlimit, error) {
 const loaderNames = "LD_"
 
 // environment translates the environment, sorted.
-func environment(e *policy.Env) (plan.Env, error) {
+func environment(in *Input) (plan.Env, error) {
+	e := &in.Policy.Env
 	var out plan.Env
 	for name, value := range e.Set {
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.Contains(value, "\x00") {
-			return out, refuse(policy.Pos{}, "", "env.set: %q is not a name", name)
+			return out, refuse(in.place("env.set."+name), "", "env.set: %q is not a name", name)
 		}
 		out.Set = append(out.Set, name+"="+value)
 	}
 	slices.Sort(out.Set)
 	for _, name := range e.Pass {
 		if prefix, ok := strings.CutSuffix(name, "*"); ok && len(prefix) < len(loaderNames) && strings.HasPrefix(loaderNames, prefix) {
-			return out, refuse(policy.Pos{}, "name them", "env.pass: %q would let the caller steer the dynamic loader", name)
+			return out, refuse(in.place("env.pass "+name), "name them", "env.pass: %q would let the caller steer the dynamic loader", name)
 		}
 		out.Pass = append(out.Pass, name)
 	}

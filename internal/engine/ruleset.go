@@ -160,7 +160,7 @@ func stances(in rulesetInput) (map[string]stance, map[uint32]stance, error) {
 		for _, e := range refused {
 			n, ok := policy.Errno(e)
 			if !ok {
-				return nil, nil, refuse(policy.Pos{}, "", "syscalls.errno: unknown errno %q", e)
+				return nil, nil, refuse(in.syscalls.Errno[e][0].Pos, policy.Suggest(e, policy.ErrnoNames()), "syscalls.errno: unknown errno %q", e)
 			}
 			if err := set(in.syscalls.Errno[e], true, pass, stance{verdict: errno(n), stated: true}); err != nil {
 				return nil, nil, err

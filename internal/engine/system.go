@@ -65,12 +65,12 @@ func (v *view) dev(minimal bool) error {
 		switch v.in.Host.fact(d).Kind {
 		case CharDevice:
 		case Absent:
-			return refuse(policy.Pos{}, "", "devices: %q does not exist", d)
+			return refuse(v.in.place("devices "+d), "", "devices: %q does not exist", d)
 		default:
-			return refuse(policy.Pos{}, "", "devices: %q is not a character device", d)
+			return refuse(v.in.place("devices "+d), "", "devices: %q is not a character device", d)
 		}
 		if !within(d, "/dev") || path.Clean(d) != d || strings.Count(d, "/") < 2 {
-			return refuse(policy.Pos{}, "", "devices: %q is not a node in /dev", d)
+			return refuse(v.in.place("devices "+d), "", "devices: %q is not a node in /dev", d)
 		}
 		v.parents(d)
 		v.step(plan.Step{Kind: plan.Device, Path: d, Source: d})
@@ -90,13 +90,13 @@ func (v *view) tmpfs() ([]mount, error) {
 	for _, t := range p.Filesystem.Tmpfs {
 		stated[t.Path] = true
 		sum += uint64(t.Size)
-		out = append(out, mount{kind: plan.Tmpfs, path: t.Path, mode: 0o1777, size: uint64(t.Size), files: t.Files})
+		out = append(out, mount{kind: plan.Tmpfs, path: t.Path, mode: 0o1777, size: uint64(t.Size), files: t.Files, pos: t.Pos})
 	}
 	var memory uint64
 	if m := p.Limits.MemoryMax; m != nil {
 		memory = uint64(m.Value)
 		if sum > memory {
-			return nil, refuse(policy.Pos{}, "raise memory_max or lower the sizes: their files count as memory",
+			return nil, refuse(v.in.place("filesystem.tmpfs"), "raise memory_max or lower the sizes: their files count as memory",
 				"filesystem.tmpfs: %d bytes together, memory_max is %d", sum, memory)
 		}
 	}

@@ -59,6 +59,7 @@ func Check(path string) error {
 func CheckBundle(b *registry.Bundle) error {
 	req, err := engine.ForBundle(b, 0, "", feature.Probe())
 	if err == nil {
+		req.NamesUsers = true // it may be meant for root's registry
 		_, err = compile(req)
 	}
 	return located(b.File, b.Source, err)
@@ -71,7 +72,7 @@ func compilePolicy(p policy.Policy) error {
 	if err != nil {
 		return err
 	}
-	_, err = compile(engine.Request{Policy: p, Path: self, Features: feature.Probe()})
+	_, err = compile(engine.Request{Policy: p, Path: self, NamesUsers: true, Features: feature.Probe()})
 	return err
 }
 

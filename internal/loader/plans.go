@@ -25,6 +25,7 @@ func (l *Loader) compile(b *registry.Bundle, generation uint64, stamps []plan.St
 		return nil, err
 	}
 	req.Stamps = stamps
+	req.NamesUsers = l.place.Path != "" && l.place.Owner == 0
 	return compile(req)
 }
 

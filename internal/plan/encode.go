@@ -117,6 +117,7 @@ func (p *Plan) walk(c codec) {
 	c.str(&p.User.Name)
 	num(c, &p.User.UID)
 	num(c, &p.User.GID)
+	c.u64(&p.Capabilities)
 	p.Limits.walk(c)
 	for i := range resize(c, &p.Rlimits) {
 		num(c, &p.Rlimits[i].Resource)

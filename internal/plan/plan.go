@@ -84,6 +84,9 @@ type Plan struct {
 
 	// User says whose host ids the run has.
 	User User
+	// Capabilities of the workload by bits, over the run's own user
+	// namespace; without one the run is refused.
+	Capabilities uint64
 	// Limits bound the run.
 	Limits Limits
 	// Rlimits are set in the workload, soft and hard alike.
