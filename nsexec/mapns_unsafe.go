@@ -9,13 +9,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// TreeOwner says whose a tree is that is shown through a map.
+type TreeOwner struct {
+	// UID and GID are the owner on disk that the run is in the tree: what it
+	// makes belongs to him. Where GID is 0 and UID is not, to the group with
+	// UID's number.
+	UID, GID uint32
+	// RootUID and RootGID are the owner of the tree's root directory. Where
+	// these are others, they are mapped to ids that nobody has: the kernel
+	// refuses every write to an inode with an unmapped owner, whatever its
+	// mode says.
+	RootUID, RootGID uint32
+}
+
 // MapNamespace makes a user namespace that carries a map for an idmapped
 // mount (mount_setattr(2), Linux 5.12): the owner on disk is the run to the
-// kernel, everybody else is nobody. What the run makes belongs to the owner
-// and his group; where that is group 0, to the group with the owner's number.
-// An owner of 0 is for trees that are shown read-only. The caller closes the descriptor. Needs
-// CAP_SETUID and CAP_SETGID, and user namespaces.
-func MapNamespace(owner, ownerGroup uint32, run HostIDs) (int, error) {
+// kernel, everybody else is nobody. UID 0 is for trees that are shown
+// read-only. The caller closes the descriptor. Needs CAP_SETUID and
+// CAP_SETGID, and user namespaces.
+func MapNamespace(o TreeOwner, run HostIDs) (int, error) {
 	args := &unixCloneArgs{flags: unix.CLONE_NEWUSER | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
 	syscall.ForkLock.Lock()
 	pid, errno := clonePause(args, uintptr(unix.Getpid()))
@@ -33,18 +45,9 @@ func MapNamespace(owner, ownerGroup uint32, run HostIDs) (int, error) {
 		}
 	}()
 	base := "/proc/" + strconv.Itoa(int(pid))
-	if err := writeFile(base+"/uid_map", ids(owner, run.UID)); err != nil {
+	users, groups := treeMaps(o, run)
+	if err := writeFile(base+"/uid_map", users); err != nil {
 		return -1, err
-	}
-	groups := ids(ownerGroup, run.GID)
-	if ownerGroup == 0 {
-		// Root's group must be mapped, or the tree could not be written at
-		// all (the kernel refuses to touch inodes with unmapped ids), but
-		// nothing that the run makes may belong to it.
-		groups = ids(0, run.Nobody) + ids(owner, run.GID)
-	}
-	if owner == 0 {
-		groups = ids(ownerGroup, run.GID)
 	}
 	if err := writeFile(base+"/gid_map", groups); err != nil {
 		return -1, err
@@ -54,6 +57,29 @@ func MapNamespace(owner, ownerGroup uint32, run HostIDs) (int, error) {
 		return -1, errors.New("open " + strconv.Quote(base+"/ns/user") + ": " + err.Error())
 	}
 	return fd, nil
+}
+
+// treeMaps returns the lines of both maps. Ids that nobody has are taken from
+// Nobody on.
+func treeMaps(o TreeOwner, run HostIDs) (users, groups string) {
+	users = ids(o.UID, run.UID)
+	if o.RootUID != o.UID {
+		users += ids(o.RootUID, run.Nobody)
+	}
+	group := o.GID
+	if group == 0 && o.UID != 0 {
+		group = o.UID
+	}
+	groups = ids(group, run.GID)
+	nobody := run.Nobody
+	if o.GID != group {
+		groups += ids(o.GID, nobody)
+		nobody++
+	}
+	if o.RootGID != group && o.RootGID != o.GID {
+		groups += ids(o.RootGID, nobody)
+	}
+	return users, groups
 }
 
 // clonePause makes a child that does nothing but wait to be killed.

@@ -32,7 +32,7 @@ const (
 )
 
 // errNeedsDaemon refuses ids that an ordinary user cannot give.
-var errNeedsDaemon = errors.New("needs the daemon: an ordinary user's run has no other host id than his own")
+var errNeedsDaemon = errors.New("needs the daemon: an ordinary user gives a run no other rights than his own")
 
 // chooseIdentity picks the way to the run's ids (SPEC 4, Identity).
 //
@@ -44,6 +44,8 @@ var errNeedsDaemon = errors.New("needs the daemon: an ordinary user's run has no
 func (r *run) chooseIdentity() bool {
 	who, uid, gid := r.whose()
 	switch self := os.Geteuid(); {
+	case self != 0 && r.Plan.Host.NeedsDaemon:
+		return r.refuse(StatusRefused, Refused, "run without the daemon", errNeedsDaemon, "the configuration of this host says daemon: required; see sbx status")
 	case self != 0 && who == fixed && uid == uint32(self):
 		who = launcher
 	case self != 0 && (who == fixed || r.Plan.User.Name == plan.UserDynamic):
@@ -57,6 +59,9 @@ func (r *run) chooseIdentity() bool {
 		*id = nsexec.Identity{Mode: nsexec.OwnUser, HostUID: uint32(os.Geteuid()), HostGID: uint32(os.Getegid())}
 		r.layer("identity", Degraded, "the host id is the caller's own, and he keeps his supplementary groups")
 		return true
+	}
+	if r.IDBase == 0 {
+		r.IDBase = r.Plan.Host.IDBase
 	}
 	if r.IDBase == 0 {
 		r.IDBase = DefaultIDBase

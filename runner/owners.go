@@ -11,7 +11,7 @@ import (
 )
 
 // owner is whose tree is mapped.
-type owner struct{ uid, gid uint32 }
+type owner = nsexec.TreeOwner
 
 // mapOwners finds the owners of the writable trees that have to be mapped
 // when root launches. Host uid 0 is never mapped to the run: what a run could
@@ -52,15 +52,18 @@ func (r *run) mapOwners() bool {
 			view[i].Flags &^= plan.Mapped
 			continue
 		}
-		if st.Uid == 0 && s.Flags&plan.Writable != 0 {
-			return r.refuse(StatusRefused, Refused, `write "`+shown+`"`, errors.New("the tree belongs to root, and a run never writes as root"),
-				"give it to an ordinary user: chown -R USER "+shown)
+		o := owner{UID: st.Uid, GID: st.Gid, RootUID: st.Uid, RootGID: st.Gid}
+		if h := &r.Plan.Host; st.Uid == 0 && s.Flags&plan.Writable != 0 {
+			if h.OwnerUID == 0 || !mayWrite(&st, h.OwnerUID, h.OwnerGID) {
+				return r.refuse(StatusRefused, Refused, `write "`+shown+`"`, errors.New("the tree belongs to root, and a run never writes as root"), chown(h, shown))
+			}
+			o.UID, o.GID = h.OwnerUID, h.OwnerGID
 		}
 		if r.config.Identity.Mode == nsexec.NoUserNS {
 			return r.refuse(StatusSetup, Refused, `map "`+shown+`"`, errors.New("feature idmap is missing: it needs user namespaces"),
 				"sysctl user.max_user_namespaces=10000")
 		}
-		r.owners = append(r.owners, owner{st.Uid, st.Gid})
+		r.owners = append(r.owners, o)
 	}
 	if copied {
 		p := *r.Plan
@@ -69,6 +72,15 @@ func (r *run) mapOwners() bool {
 	}
 	r.config.Mapped = len(r.owners)
 	return true
+}
+
+// chown is the command that makes a tree of root's writable.
+func chown(h *plan.Host, tree string) string {
+	who := "USER"
+	if h.OwnerUID != 0 {
+		who = h.OwnerName
+	}
+	return "give it to an ordinary user: chown -R " + who + " " + tree
 }
 
 // mayWrite tells whether a user who is not the owner may write to a directory

@@ -60,7 +60,7 @@ type Options struct {
 	// than its own; inside they are nsexec.InsideID as always.
 	HostUID, HostGID uint32
 	// IDBase is the first host id of the blocks for runs launched by root;
-	// 0 means DefaultIDBase.
+	// 0 means the plan's, then DefaultIDBase.
 	IDBase uint32
 	// Signals makes the run end when this process is told to end, and
 	// forwards the others. One Run at a time may set it.

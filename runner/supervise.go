@@ -204,7 +204,7 @@ func (r *run) sendMaps() error {
 		}
 	}()
 	for _, o := range r.owners {
-		fd, err := nsexec.MapNamespace(o.uid, o.gid, r.hostIDs(r.child.PID))
+		fd, err := nsexec.MapNamespace(o, r.hostIDs(r.child.PID))
 		if err != nil {
 			return err
 		}

@@ -186,6 +186,11 @@ var rooms = []struct {
 		{own("internal/engine"), "it keeps what it is given"},
 		{"os/exec", "it starts no process"},
 	}},
+	{pkg: "internal/config", only: []string{"golang.org/x/sys/unix", own("internal/plan"), own("internal/safefs"), own("internal/yamlnode"), own("policy")}, bans: []ban{
+		{own("internal/engine"), "it says what the file says; what that means for a plan is the engine's"},
+		{own("internal/ctl"), "no flag and no variable changes where it is"},
+		{"os/exec", "it starts nothing"},
+	}},
 	{pkg: "internal/filter", only: []string{"golang.org/x/sys/unix", libseccomp, own("internal/syscalls")}, bans: []ban{
 		{own("policy"), "a ruleset is numbers; what a policy means is the engine's"},
 		{"os/exec", "it starts nothing"},

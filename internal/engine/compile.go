@@ -3,6 +3,7 @@ package engine
 import (
 	"slices"
 
+	"github.com/sbx-project/sbx/internal/config"
 	"github.com/sbx-project/sbx/internal/feature"
 	"github.com/sbx-project/sbx/internal/filter"
 	"github.com/sbx-project/sbx/internal/params"
@@ -53,6 +54,7 @@ func Compile(in Input) (*plan.Plan, error) {
 		DenyWriteExecute: denyWriteExecute(&in.Policy),
 		Loopback:         in.Policy.Network.Mode == "loopback",
 		User:             in.User,
+		Host:             in.Configured,
 	}
 	if !slices.ContainsFunc(v.steps, func(s plan.Step) bool { return s.Path == "/tmp" || s.Flags&plan.SourceCwd != 0 }) {
 		p.Chdir = "/" // there is no /tmp to start in
@@ -212,5 +214,12 @@ func required(in *Input) ([]string, error) {
 			return nil, lacking(in.place("require "+name), in.Features, probe, "require: "+name)
 		}
 	}
-	return slices.Clone(names), nil
+	for _, name := range in.Require {
+		if probe, ok := has(name, in.Features); !ok {
+			return nil, lacking(policy.Pos{}, in.Features, probe, "require: "+name+" of "+config.Path)
+		}
+	}
+	all := slices.Concat(names, in.Require)
+	slices.Sort(all)
+	return slices.Compact(all), nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/sbx-project/sbx/internal/config"
 	"github.com/sbx-project/sbx/internal/elfclosure"
 	"github.com/sbx-project/sbx/internal/feature"
 	"github.com/sbx-project/sbx/internal/plan"
@@ -47,6 +48,8 @@ type Request struct {
 	Stamps []plan.Stamp
 	// Needs are features that the manifest requires.
 	Needs []string
+	// Config is the host's configuration; nil: config.Load.
+	Config *config.Config
 	// NamesUsers is set for a bundle of a registry that belongs to root: its
 	// policy may say whose host ids a run has.
 	NamesUsers bool
@@ -98,10 +101,13 @@ func Gather(r Request) (Input, error) {
 	if in.Program, err = program(r, in.BundleDir, &res); err != nil {
 		return in, err
 	}
-	if in.Host, err = lookAtHost(&in, &res); err == nil {
-		in.User, err = identity(&r, in.Host.stamp)
+	if in.Host, err = lookAtHost(&in, &res); err != nil {
+		return in, err
 	}
-	return in, err
+	if in.User, err = identity(&r, in.Host.stamp); err != nil {
+		return in, err
+	}
+	return in, configure(&in, r.Config)
 }
 
 // lookAtHost gathers the facts about files.

@@ -38,6 +38,10 @@ type Input struct {
 	// User is whose host ids a run has, found on the host; the plan gets it as
 	// it is.
 	User plan.User
+	// Configured goes into the plan as it is, and Require is added to what the
+	// policy requires: both are of the host's configuration.
+	Configured plan.Host
+	Require    []string
 	// Host holds what was seen of the host's files.
 	Host Host
 	// Stamps are further files that the plan depends on: the bundle's, the

@@ -117,6 +117,11 @@ func (p *Plan) walk(c codec) {
 	c.str(&p.User.Name)
 	num(c, &p.User.UID)
 	num(c, &p.User.GID)
+	num(c, &p.Host.IDBase)
+	num(c, &p.Host.OwnerUID)
+	num(c, &p.Host.OwnerGID)
+	c.str(&p.Host.OwnerName)
+	boolean(c, &p.Host.NeedsDaemon)
 	c.u64(&p.Capabilities)
 	p.Limits.walk(c)
 	for i := range resize(c, &p.Rlimits) {

@@ -84,6 +84,8 @@ type Plan struct {
 
 	// User says whose host ids the run has.
 	User User
+	// Host is what the host's configuration says.
+	Host Host
 	// Capabilities of the workload by bits, over the run's own user
 	// namespace; without one the run is refused.
 	Capabilities uint64
@@ -137,6 +139,20 @@ type User struct {
 	Name string
 	// UID and GID are the host ids of a user named; UID is 0 for none.
 	UID, GID uint32
+}
+
+// Host is what the configuration of a host says about each of its runs.
+type Host struct {
+	// IDBase is the first host id of the blocks for runs launched by root; 0:
+	// the runner's default.
+	IDBase uint32
+	// OwnerUID and OwnerGID are the unprivileged user that writable trees of
+	// root's are written as; OwnerUID 0: there is none, and they are refused.
+	OwnerUID, OwnerGID uint32
+	// OwnerName is his name, also when this host has no such user.
+	OwnerName string
+	// NeedsDaemon refuses an ordinary user's run without the daemon.
+	NeedsDaemon bool
 }
 
 // StepKind says what a Step makes.

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -61,8 +63,15 @@ func TestNamedUser(t *testing.T) {
 		t.Errorf("inside: %d:%d, groups %q, effective capabilities %s", s.UID, s.GID, s.Status["Groups"], s.Status["CapEff"])
 	}
 	cmd := h.started(t, call{verb: "run", flags: flags, words: []string{"named", "sleep", "1m"}})
-	if ids := hostIDs(t, cmd.Process.Pid); ids != fmt.Sprintf("%d:%d", stranger, strangerGroup) {
-		t.Errorf("on the host the run is %s, want %d:%d", ids, stranger, strangerGroup)
+	status := initStatus(t, cmd.Process.Pid)
+	for key, want := range map[string]int{"Uid": stranger, "Gid": strangerGroup} {
+		id := strconv.Itoa(want)
+		if got := strings.Fields(status[key]); !slices.Equal(got, []string{id, id, id, id}) {
+			t.Errorf("%s on the host: %q, want %s", key, got, id)
+		}
+	}
+	if status["Groups"] != "" {
+		t.Errorf("groups on the host: %s", status["Groups"])
 	}
 	cmd.Process.Signal(syscall.SIGTERM)
 	cmd.Wait()
@@ -74,30 +83,36 @@ func TestNamedUser(t *testing.T) {
 	}
 }
 
-// hostIDs are the real ids of the processes below sbx, which all have the same.
-func hostIDs(t *testing.T, pid int) string {
+// initStatus is the status of init as the host sees it: the fields of
+// proc_pid_status(5) by their names.
+func initStatus(t *testing.T, sbx int) map[string]string {
 	t.Helper()
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	// Any of its threads may have cloned it.
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", sbx))
 	if err != nil {
 		t.Fatal(err)
 	}
-	init, err := strconv.Atoi(strings.Fields(string(children) + " none")[0])
-	if err != nil {
-		t.Fatalf("sbx has no child: %v", err)
-	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", init))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ids [2]string
-	for line := range strings.Lines(string(status)) {
-		for i, key := range [2]string{"Uid:", "Gid:"} {
-			if f := strings.Fields(line); len(f) > 1 && f[0] == key {
-				ids[i] = f[1]
-			}
+	var init []string
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			t.Fatal(err)
 		}
+		init = append(init, strings.Fields(string(text))...)
 	}
-	return ids[0] + ":" + ids[1]
+	if len(init) != 1 {
+		t.Fatalf("sbx has the children %q, want one", init)
+	}
+	text, err := os.ReadFile("/proc/" + init[0] + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		key, value, _ := strings.Cut(line, ":")
+		out[key] = strings.TrimSpace(value)
+	}
+	return out
 }
 
 // TestUserNeedsDaemon: an ordinary user's run has his own id or none.
@@ -152,29 +167,10 @@ func TestCapabilitiesInside(t *testing.T) {
 			t.Errorf("root's file with CAP_DAC_OVERRIDE: %s", r)
 		}
 		cmd := h.started(t, h.act(policy, "sleep", "1m"))
-		if caps := initCapabilities(t, cmd.Process.Pid); caps != "0000000000000000" {
+		if caps := initStatus(t, cmd.Process.Pid)["CapPrm"]; caps != "0000000000000000" {
 			t.Errorf("init holds the capabilities %s", caps)
 		}
 		cmd.Process.Signal(syscall.SIGTERM)
 		cmd.Wait()
 	})
-}
-
-// initCapabilities is what init is permitted.
-func initCapabilities(t *testing.T, pid int) string {
-	t.Helper()
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	status, err := os.ReadFile("/proc/" + strings.TrimSpace(string(children)) + "/status")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(status)) {
-		if caps, ok := strings.CutPrefix(line, "CapPrm:"); ok {
-			return strings.TrimSpace(caps)
-		}
-	}
-	return ""
 }
