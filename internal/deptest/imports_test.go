@@ -169,6 +169,12 @@ var rooms = []struct {
 		{own("internal/engine"), "the engine takes bundles from it"},
 		{"os/exec", "it starts no process"},
 	}},
+	{pkg: "service", bans: []ban{
+		{cobra, "it is for programs; flags are the command's"},
+		{"net", "it serves the program that it is linked into; sockets are the daemon's"},
+		{own("internal/daemon"), "see net"},
+		{own("internal/testenv"), "for tests only"},
+	}},
 	{pkg: "registry/snapshot", only: []string{}, bans: []ban{
 		{"os", "it is memory and nothing else"},
 	}},
