@@ -55,7 +55,7 @@ func TestCompare(t *testing.T) {
 			"wider: shows /srv with its owner's rights", "narrower: shows /srv with others' rights only"},
 		{"exec of the view", Policy{}, Policy{Filesystem: Filesystem{Exec: []PathRule{{Path: "view"}}}}, "dangerous: lets every program of the view be executed", "narrower: no longer lets view be executed"},
 		{"mask", Policy{Filesystem: Filesystem{Mask: []PathRule{{Path: "/proc/kcore"}}}}, Policy{}, "wider: uncovers /proc/kcore", "narrower: covers /proc/kcore"},
-		{"tmpfs", Policy{Filesystem: Filesystem{Tmpfs: []Tmpfs{{"/tmp", 1 << 20, 10}}}}, Policy{Filesystem: Filesystem{Tmpfs: []Tmpfs{{"/tmp", 1 << 21, 10}}}},
+		{"tmpfs", Policy{Filesystem: Filesystem{Tmpfs: []Tmpfs{{Path: "/tmp", Size: 1 << 20, Files: 10}}}}, Policy{Filesystem: Filesystem{Tmpfs: []Tmpfs{{Path: "/tmp", Size: 1 << 21, Files: 10}}}},
 			"wider: lets memory files at /tmp grow from 1M, 10 files, to 2M, 10 files", "narrower: shrinks memory files at /tmp to 1M, 10 files"},
 		{"guarded call", Policy{}, Policy{Syscalls: Syscalls{Allow: called("ptrace")}}, "dangerous: opens ptrace, a guarded call", "narrower: no longer allows ptrace"},
 		{"a group opens no guarded call", Policy{}, Policy{Syscalls: Syscalls{Allow: called("@debug")}}, "wider: allows peek", "narrower: no longer allows peek"},
