@@ -15,14 +15,18 @@ type Config struct {
 	// Chdir is where the workload starts: absolute, inside the view.
 	Chdir string
 	// Cwd is the caller's working directory for steps with SourceCwd: its
-	// absolute path, and CwdStamp the identity that it must have.
+	// absolute real path. CwdStamp has the device and inode that must be found
+	// there; without an inode it is this process's own directory.
 	Cwd      string
 	CwdStamp plan.Stamp
 	// CgroupFD is an open cgroup v2 directory that PID 1 is cloned into;
 	// -1 for none.
 	CgroupFD int
+	// Files are the descriptors that become the workload's 0, 1 and 2; nil:
+	// this process's own. They stay the caller's.
+	Files *[3]int
 	// Output are the descriptors that become the workload's stdout and
-	// stderr; 0 keeps the caller's.
+	// stderr; 0 keeps those of Files.
 	Output [2]int
 	// Identity says under which ids the workload runs.
 	Identity Identity

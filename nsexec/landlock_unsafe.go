@@ -80,7 +80,11 @@ func (p *program) landlock(c Config) {
 		if fd > 0 && c.Output[fd-1] > 0 {
 			continue // a pipe
 		}
-		if rights := descriptorRights(fd, file, write); rights != 0 {
+		given := fd
+		if c.Files != nil {
+			given = c.Files[fd]
+		}
+		if rights := descriptorRights(given, file, write); rights != 0 {
 			p.add(unix.SYS_LANDLOCK_ADD_RULE, 0, unix.LANDLOCK_RULE_PATH_BENEATH, p.beneath(rights, fd), 0).arg(0, rules).tolerate(mayBadFile)
 		}
 	}

@@ -127,7 +127,12 @@ func (p *program) isolate(c Config, childEnd int) {
 	// The write end of the control socket must exist in the supervisor
 	// alone: else its death would go unseen. So everything inherited goes
 	// first, without an upper bound (CONTAINMENT 20).
-	p.begin("connect", "", "stdout and stderr")
+	p.begin("connect", "", "stdin, stdout and stderr")
+	if c.Files != nil {
+		for i, fd := range c.Files {
+			p.add(unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
+		}
+	}
 	for i, fd := range c.Output {
 		if fd > 0 {
 			p.add(unix.SYS_DUP3, uintptr(fd), uintptr(i+1), 0)

@@ -55,7 +55,7 @@ func (p *program) view(c Config) (exe int) {
 		if s.Flags&plan.Mapped != 0 && len(mapped) > 0 {
 			ns, mapped = mapped[0], mapped[1:]
 		}
-		trees[i] = p.openTree(s, ns)
+		trees[i] = p.openTree(c, s, ns)
 		if s.Kind == plan.Tree && s.Path == c.Plan.Exec.Inside && s.Source == c.Plan.Exec.Path {
 			exe = trees[i]
 			p.verify(c.Plan.Exec.Identity, exe)
@@ -103,9 +103,17 @@ func (p *program) view(c Config) (exe int) {
 // openTree clones the source of a step as a detached mount and gives it its
 // attributes; a tree whose attributes did not take is never attached. ns is
 // the slot of a user namespace for an idmapped mount, or noSlot.
-func (p *program) openTree(s *plan.Step, ns int) int {
+func (p *program) openTree(c Config, s *plan.Step, ns int) int {
 	source := s.Source
-	if s.Flags&plan.SourceCwd != 0 {
+	switch {
+	case s.Flags&plan.SourceCwd == 0:
+	case c.CwdStamp.Ino != 0:
+		// Another process's directory: a descriptor of it belongs to the
+		// mount namespace that was left, and cannot be cloned from here.
+		own := *s
+		own.Source, own.Dev, own.Ino = c.Cwd, c.CwdStamp.Dev, c.CwdStamp.Ino
+		s, source = &own, c.Cwd
+	default:
 		source = "." // by descriptor: the caller's directory, not a path
 	}
 	p.begin("open", "", source)

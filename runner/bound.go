@@ -32,7 +32,9 @@ func (r *run) bound() bool {
 		l.Timeout = r.Timeout
 	}
 	r.Timeout = l.Timeout
-	r.parent, r.noLeaf = cgroup.Open("")
+	if r.parent = r.Leaves; r.parent == nil {
+		r.parent, r.noLeaf = cgroup.Open("")
+	}
 	if r.noLeaf == nil {
 		r.leaf, r.noLeaf = r.parent.Create("run-" + r.report.Run)
 	}
@@ -121,7 +123,7 @@ func (r *run) required() bool {
 		if (want == "userns" || want == "idmap") && r.config.Identity.Mode == nsexec.NoUserNS {
 			why = "user namespaces are disabled"
 		}
-		if want == "audit" {
+		if want == "audit" && !r.Audited {
 			why = "a direct run is not audited"
 		}
 		if why != "" {
@@ -211,8 +213,11 @@ func (r *run) release() {
 		r.leaf.Delete(time.Second)
 		r.leaf = nil
 	}
-	if r.parent != nil {
+	if r.parent != nil && r.parent != r.Leaves {
 		r.parent.Close()
-		r.parent = nil
+	}
+	r.parent = nil
+	if r.output != nil {
+		r.output.close()
 	}
 }

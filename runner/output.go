@@ -32,40 +32,66 @@ const drainTime = time.Second
 
 // startOutput makes the pipes and begins to copy. The returned descriptors
 // become the workload's 1 and 2.
-func startOutput(limit uint64) (o *output, fds [2]int, err error) {
+//
+// The copies are made from descriptors of their own: a copy whose reader does
+// not read may outlive the run, and the caller's numbers then mean other files.
+func startOutput(limit uint64, stdout, stderr int) (o *output, fds [2]int, err error) {
 	o = &output{}
 	o.left.Store(int64(min(limit, 1<<62)))
 	if err := unix.Pipe2(o.wake[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, fds, errors.New("pipe2: " + err.Error())
 	}
 	if err := unix.Pipe2(o.drained[:], unix.O_CLOEXEC); err != nil {
+		unix.Close(o.wake[0])
+		unix.Close(o.wake[1])
 		return nil, fds, errors.New("pipe2: " + err.Error())
 	}
+	// The write ends go with the last copy, also of those that were begun
+	// before something failed.
+	defer func() {
+		go func() { o.wg.Wait(); unix.Close(o.drained[1]); unix.Close(o.wake[1]) }()
+		if err != nil {
+			o.close()
+			o = nil
+		}
+	}()
 	streams := [][]int{{1}, {2}}
-	if sameDescription() {
+	if sameFile(stdout, stderr) {
 		streams = [][]int{{1, 2}}
 	}
+	given := [...]int{1: stdout, 2: stderr}
 	for _, s := range streams {
 		var p [2]int
 		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
-			o.launched()
-			return nil, fds, errors.New("pipe2: " + err.Error())
+			return o, fds, errors.New("pipe2: " + err.Error())
 		}
 		o.ends = append(o.ends, p[1])
 		for _, fd := range s {
 			fds[fd-1] = p[1]
 		}
+		to, err := unix.FcntlInt(uintptr(given[s[0]]), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			unix.Close(p[0])
+			return o, fds, errors.New("dup: " + err.Error())
+		}
 		o.wg.Add(1)
-		go o.copy(p[0], s[0])
+		go o.copy(p[0], to)
 	}
-	go func() { o.wg.Wait(); unix.Close(o.drained[1]) }()
 	return o, fds, nil
 }
 
-// sameDescription tells whether stdout and stderr are one file.
-func sameDescription() bool {
+// close lets go of the pipes; the last copy that still writes closes its own.
+func (o *output) close() {
+	o.launched()
+	for _, fd := range [...]int{o.wake[0], o.drained[0]} {
+		unix.Close(fd)
+	}
+}
+
+// sameFile tells whether stdout and stderr are one file.
+func sameFile(stdout, stderr int) bool {
 	var a, b unix.Stat_t
-	return unix.Fstat(1, &a) == nil && unix.Fstat(2, &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino && a.Mode&unix.S_IFMT != unix.S_IFCHR ||
+	return unix.Fstat(stdout, &a) == nil && unix.Fstat(stderr, &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino && a.Mode&unix.S_IFMT != unix.S_IFCHR ||
 		a.Mode&unix.S_IFMT == unix.S_IFCHR && a.Rdev == b.Rdev && b.Mode&unix.S_IFMT == unix.S_IFCHR
 }
 
@@ -82,6 +108,7 @@ func (o *output) launched() {
 func (o *output) copy(from, to int) {
 	defer o.wg.Done()
 	defer unix.Close(from)
+	defer unix.Close(to)
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := unix.Read(from, buf)

@@ -30,8 +30,8 @@ func (r *run) mapOwners() bool {
 		if s.Flags&plan.SourceCwd != 0 {
 			path = "."
 		}
-		var st unix.Stat_t
-		if err := unix.Stat(path, &st); err != nil {
+		st, err := r.stat(path)
+		if err != nil {
 			if s.Flags&plan.Optional != 0 && (err == unix.ENOENT || err == unix.ENOTDIR) {
 				r.owners = append(r.owners, owner{})
 				continue

@@ -65,6 +65,24 @@ type Options struct {
 	// Signals makes the run end when this process is told to end, and
 	// forwards the others. One Run at a time may set it.
 	Signals bool
+	// Control is a connected seqpacket socket of who asked for the run, in
+	// place of Signals: each message is a wire.TypeSignal and taken as that
+	// signal sent to this process; its end kills the run. 0: none. It stays
+	// the caller's.
+	Control int
+	// Files are the descriptors that become the workload's 0, 1 and 2, and
+	// CwdFD the caller's working directory; nil and 0: this process's own.
+	// They stay the caller's.
+	Files *[3]int
+	CwdFD int
+	// ID is the run's id, unique on the host; empty: one is made.
+	ID string
+	// Via is direct or daemon; empty is direct.
+	Via string
+	// Audited: whoever asks for the run records it.
+	Audited bool
+	// Leaves is where the run's control group is made; nil: it is looked for.
+	Leaves *cgroup.Parent
 }
 
 // Run launches and waits. It never returns an error: the report says it.
@@ -72,9 +90,14 @@ func Run(o Options) *Report {
 	p := o.Plan
 	r := &run{Options: o, start: time.Now(), report: &Report{
 		Command: p.Command, Version: p.Version, Revision: p.Revision, Generation: p.Generation,
-		Via: "direct", Counted: false, Outcome: SetupError, ExitCode: StatusSetup,
+		Via: o.Via, Counted: false, Outcome: SetupError, ExitCode: StatusSetup, Run: o.ID,
 	}}
-	r.report.Run = strconv.FormatInt(r.start.UnixNano(), 36) + "-" + strconv.Itoa(os.Getpid())
+	if r.report.Via == "" {
+		r.report.Via = "direct"
+	}
+	if o.ID == "" {
+		r.report.Run = strconv.FormatInt(r.start.UnixNano(), 36) + "-" + strconv.Itoa(os.Getpid())
+	}
 	if !r.prepare() {
 		return r.report
 	}
@@ -114,7 +137,14 @@ func (r *run) prepare() bool {
 		return false
 	}
 	p := r.Plan
-	r.config = nsexec.Config{Plan: p, CgroupFD: -1, Cwd: r.Cwd, TimeOffset: bootSeconds()}
+	r.config = nsexec.Config{Plan: p, CgroupFD: -1, Cwd: r.Cwd, TimeOffset: bootSeconds(), Files: r.Files}
+	if r.CwdFD > 0 {
+		st, err := r.stat(".")
+		if err != nil {
+			return r.refuse(StatusSetup, SetupError, "stat the working directory", err, "")
+		}
+		r.config.CwdStamp = plan.Stamp{Dev: st.Dev, Ino: st.Ino}
+	}
 	r.config.MakeNodes = os.Geteuid() == 0
 	r.config.ResetSched = betterScheduled()
 	r.config.Argv = append(append(make([]string, 0, len(p.Argv)+len(r.Args)), p.Argv...), r.Args...)
@@ -174,6 +204,22 @@ func unfitCwd(cwd string, view []plan.Step, at int) string {
 		}
 	}
 	return ""
+}
+
+// stat follows a path of the host; "." is the caller's working directory.
+func (r *run) stat(path string) (st unix.Stat_t, err error) {
+	if path == "." && r.CwdFD > 0 {
+		return st, unix.Fstat(r.CwdFD, &st)
+	}
+	return st, unix.Stat(path, &st)
+}
+
+// file is the descriptor that becomes the workload's 0, 1 or 2.
+func (r *run) file(n int) int {
+	if r.Files != nil {
+		return r.Files[n]
+	}
+	return n
 }
 
 // environment makes the workload's environment; the caller's is looked at

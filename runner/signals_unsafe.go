@@ -23,9 +23,13 @@ const grace = 2 * time.Second
 // Go's alternate signal stack, as the runtime demands of foreign handlers
 // (os/signal, "Non-Go programs that call Go code").
 type signals struct {
-	pipe [2]int // 0: not in place
-	end  syscall.Signal
-	kill time.Time // when the grace ends
+	// from is what is read: a pipe with signal numbers, or the socket of who
+	// asked for the run; -1 for none.
+	from   int
+	remote bool // from is a socket
+	gone   bool // its other side has gone
+	end    syscall.Signal
+	kill   time.Time // when the grace ends
 }
 
 // signalPipe is the write end for the handler.
@@ -41,10 +45,12 @@ var taken = [...]syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIG
 // start takes the signals for the rest of this process's life. A signal that
 // the caller has ignored (nohup(1)) stays ignored.
 func (s *signals) start() error {
-	if err := unix.Pipe2(s.pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return errors.New("pipe2: " + err.Error())
 	}
-	signalPipe = int32(s.pipe[1])
+	s.from = pipe[0]
+	signalPipe = int32(pipe[1])
 	var act struct{ handler, flags, restorer, mask uintptr }
 	const saSiginfo, saOnstack, saRestart, saRestorer = 0x4, 0x08000000, 0x10000000, 0x04000000
 	act.handler, act.restorer = handlerAddresses()
@@ -68,18 +74,43 @@ func (s *signals) start() error {
 	return nil
 }
 
+// TakeSignals makes this process forward what Options.Signals forwards, for
+// the rest of its life: each signal is one byte, its number, in the pipe whose
+// reading end is returned. It is for who has a run carried out by another
+// process.
+func TakeSignals() (int, error) {
+	var s signals
+	err := s.start()
+	return s.from, err
+}
+
 // take reads what has come and forwards it.
 func (s *signals) take(forward func(syscall.Signal) error) {
 	var b [64]byte
 	for {
-		n, err := unix.Read(s.pipe[0], b[:])
+		var n int
+		var err error
+		if s.remote {
+			n, _, err = unix.Recvfrom(s.from, b[:], unix.MSG_DONTWAIT)
+		} else {
+			n, err = unix.Read(s.from, b[:])
+		}
 		if err == unix.EINTR {
 			continue
+		}
+		if s.remote && (err == nil && n == 0 || err != nil && err != unix.EAGAIN) {
+			// Nobody waits for this run any more, so there is no grace.
+			s.gone, s.end, s.kill = true, unix.SIGKILL, time.Now()
+			return
 		}
 		if err != nil || n <= 0 {
 			return
 		}
-		for _, x := range b[:n] {
+		told := b[:n]
+		if s.remote {
+			told = asked(told)
+		}
+		for _, x := range told {
 			sig := syscall.Signal(x)
 			switch sig {
 			case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM:
@@ -90,4 +121,28 @@ func (s *signals) take(forward func(syscall.Signal) error) {
 			forward(sig)
 		}
 	}
+}
+
+// signalMessage is the type of a message that carries a signal; it is
+// wire.TypeSignal, which this package cannot import.
+const signalMessage = 8
+
+// asked gives the signal in a message of who asked for the run; what is no
+// such message, or another signal than those that are forwarded, is nothing.
+//
+// Trust boundary. Who controls the input: the client. What privilege is held:
+// the supervisor's. What has been checked: who he is, and that the run is his.
+// What fails closed: only the signals that init forwards count, so that a
+// client can do to his run what he could do to a process of his own, and no
+// more.
+func asked(message []byte) []byte {
+	if len(message) != 3 || message[0] != signalMessage || message[1] != 0 {
+		return nil
+	}
+	for _, s := range taken {
+		if s == syscall.Signal(message[2]) {
+			return message[2:]
+		}
+	}
+	return nil
 }

@@ -13,7 +13,7 @@ import (
 // streams are what a program expects there.
 func (r *run) fitStreams() bool {
 	for fd := 0; fd <= 2; fd++ {
-		if why := unfitStream(fd); why != "" {
+		if why := unfitStream(r.file(fd)); why != "" {
 			return r.refuse(StatusRefused, Refused, "take descriptor "+strconv.Itoa(fd), errors.New(why), "redirect it from or to a file or a pipe")
 		}
 	}

@@ -14,15 +14,20 @@ import (
 
 // supervise starts the run and sees it to its end.
 func (r *run) supervise() {
-	if r.Signals {
+	switch {
+	case r.Control > 0:
+		r.signals.from, r.signals.remote = r.Control, true
+	case r.Signals:
 		if err := r.signals.start(); err != nil {
 			r.refuse(StatusSetup, SetupError, "take signals", err, "")
 			return
 		}
+	default:
+		r.signals.from = -1
 	}
 	if r.Plan.Limits.OutputMax > 0 {
 		var err error
-		if r.output, r.config.Output, err = startOutput(r.Plan.Limits.OutputMax); err != nil {
+		if r.output, r.config.Output, err = startOutput(r.Plan.Limits.OutputMax, r.file(1), r.file(2)); err != nil {
 			r.refuse(StatusSetup, SetupError, "bound the output", err, "")
 			return
 		}
@@ -40,8 +45,9 @@ func (r *run) supervise() {
 		r.Started(child.PID)
 	}
 	// All that does not touch the launch is done while the child sets the
-	// sandbox up on another processor.
-	if r.parent != nil {
+	// sandbox up on another processor. (A place that is shared is swept by who
+	// shares it.)
+	if r.parent != nil && r.parent != r.Leaves {
 		r.parent.Sweep()
 	}
 	last, killed := r.listen()
@@ -73,10 +79,7 @@ func (r *run) supervise() {
 // that takes as long as its reader does, but for a signal that tells this
 // process to end.
 func (r *run) drain(killed bool) {
-	fds := [2]unix.PollFd{{Fd: int32(r.output.drained[0]), Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}}
-	if r.Signals {
-		fds[1].Fd = int32(r.signals.pipe[0])
-	}
+	fds := [2]unix.PollFd{{Fd: int32(r.output.drained[0]), Events: unix.POLLIN}, {Fd: int32(r.signals.from), Events: unix.POLLIN}}
 	deadline := time.Now().Add(drainTime)
 	for {
 		ms := -1
@@ -93,6 +96,9 @@ func (r *run) drain(killed bool) {
 		if fds[1].Revents != 0 {
 			r.signals.take(func(syscall.Signal) error { return nil })
 			deadline = time.Now().Add(drainTime)
+			if r.signals.gone {
+				return // nobody is there to read
+			}
 		}
 	}
 }
@@ -179,12 +185,9 @@ func (r *run) wait(deadline time.Time) bool {
 	if d >= 0 {
 		ms = int(min((d+time.Millisecond-1)/time.Millisecond, 1<<30))
 	}
-	fds := [3]unix.PollFd{{Fd: int32(r.child.ControlFD()), Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}}
+	fds := [3]unix.PollFd{{Fd: int32(r.child.ControlFD()), Events: unix.POLLIN}, {Fd: int32(r.signals.from), Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}}
 	if r.output != nil {
 		fds[2].Fd = int32(r.output.wake[0])
-	}
-	if r.Signals {
-		fds[1].Fd = int32(r.signals.pipe[0])
 	}
 	if n, err := unix.Poll(fds[:], ms); err != nil || n == 0 {
 		return false
@@ -257,7 +260,11 @@ func (r *run) applied(bits uint64) {
 	if once {
 		r.layer("exec-once", Applied, "")
 	}
-	r.layer("audit", Degraded, "absent: a direct run is not audited")
+	if r.Audited {
+		r.layer("audit", Applied, "")
+	} else {
+		r.layer("audit", Degraded, "absent: nobody records this run")
+	}
 }
 
 // fifoHole is the path of a read-only tree that the view shows below a

@@ -52,6 +52,7 @@ func run(args []string, stdout io.Writer) int {
 		removeCommand(),
 		auditCommand(),
 		doctorCommand(),
+		serveCommand(),
 		versionCommand(),
 	)
 	for _, name := range notBuilt {
@@ -80,7 +81,6 @@ var notBuilt = []string{
 	"learn",
 	"why",
 	"analyze",
-	"serve",
 	"status",
 	"ps",
 	"kill",

@@ -25,10 +25,21 @@ type forbiddenDir struct {
 	above map[fileID]bool
 }
 
-// forbidden lists what no tree may contain: a run that could write there, or
+// protected lists what no tree may contain: a run that could write there, or
 // show it to somebody, would decide what later runs may do. The default
 // places count as well when this call uses others, since other calls use them.
-func (v *Invocation) forbidden() []forbiddenDir {
+func (v *Invocation) protected() Protected {
+	return protect(Registries(v.Registry), state.Homes())
+}
+
+// ProtectedFor is what a daemon keeps from the runs of a user: its own places,
+// the registries that it serves, and what the user's own calls would keep, as
+// far as his environment does not matter.
+func ProtectedFor(registries []string, uid int) Protected {
+	return protect(registries, state.HomesOf(uid))
+}
+
+func protect(registries, homes []string) Protected {
 	var out []forbiddenDir
 	seen := map[string]bool{}
 	add := func(path, what string, readable bool) {
@@ -49,17 +60,18 @@ func (v *Invocation) forbidden() []forbiddenDir {
 	if d := os.Getenv("SBX_RUNTIME"); strings.HasPrefix(d, "/") {
 		add(d, "the runtime directory", false)
 	}
-	for _, d := range Registries(v.Registry) {
+	for _, d := range registries {
 		add(d, "the registry", true)
 	}
 	add("/etc/sbx", "the configuration", true)
 	if d := os.Getenv("XDG_CONFIG_HOME"); strings.HasPrefix(d, "/") {
 		add(d+"/sbx", "the configuration", true)
 	}
-	for _, h := range state.Homes() {
+	for _, h := range homes {
 		add(h+"/.config/sbx", "the configuration", true)
+		add(h+"/.local/state/sbx", "the state directory", false)
 	}
-	return out
+	return Protected{dirs: out, homes: homes}
 }
 
 func newForbidden(path, what string, readable bool) forbiddenDir {

@@ -30,7 +30,7 @@ func (v *Invocation) arguments(p *plan.Plan, cwd string, words []string) ([]stri
 			return nil, nil, &runner.Report{Outcome: runner.OK, Step: helpStep, Command: p.Command, Version: p.Version, Revision: p.Revision, Generation: p.Generation, Via: "direct"}
 		}
 		if err != nil {
-			return nil, nil, misused(p, err)
+			return nil, nil, Misused(p, err)
 		}
 	}
 	opened, err := v.openPaths(p.Params, values)
@@ -39,12 +39,12 @@ func (v *Invocation) arguments(p *plan.Plan, cwd string, words []string) ([]stri
 		if errors.As(err, &r) {
 			return nil, nil, refused(r.status, "", err, r.hint)
 		}
-		return nil, nil, misused(p, err)
+		return nil, nil, Misused(p, err)
 	}
 	args, err := params.Expand(p.Words, p.Params, values, cwd)
 	if err != nil {
 		opened.discard()
-		return nil, nil, misused(p, err)
+		return nil, nil, Misused(p, err)
 	}
 	if !p.Declared {
 		args = append(args, words...)
@@ -52,8 +52,8 @@ func (v *Invocation) arguments(p *plan.Plan, cwd string, words []string) ([]stri
 	return args, opened, nil
 }
 
-// misused is the report of arguments that the command does not take.
-func misused(p *plan.Plan, err error) *runner.Report {
+// Misused is the report of arguments that the command does not take.
+func Misused(p *plan.Plan, err error) *runner.Report {
 	if !p.Declared {
 		return refused(runner.StatusSetup, "", err, "")
 	}

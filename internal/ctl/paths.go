@@ -61,16 +61,17 @@ func (e *pathRefusal) Unwrap() error { return e.err }
 // compares device and inode.
 func (v *Invocation) openPaths(list []plan.Param, values []params.Value) (*paths, error) {
 	ps := &paths{}
-	var forbidden []forbiddenDir
+	var protected *Protected
 	for i := range values {
 		if list[i].Type != plan.ParamPath {
 			continue
 		}
 		for j, value := range values[i].Items {
-			if forbidden == nil {
-				forbidden = v.forbidden()
+			if protected == nil {
+				all := v.protected()
+				protected = &all
 			}
-			real, err := ps.open(forbidden, &list[i], value)
+			real, _, err := ps.open(protected, list[i].Name, list[i].Access, value)
 			if err != nil {
 				ps.discard()
 				return nil, err
@@ -123,11 +124,11 @@ func (ps *paths) discard() {
 func same(a, b *unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }
 
 // open opens one value and notes its tree.
-func (ps *paths) open(forbidden []forbiddenDir, p *plan.Param, value string) (string, error) {
+func (ps *paths) open(protected *Protected, param string, access plan.Access, value string) (real string, fd int, err error) {
 	if len(ps.trees) == maxPaths {
-		return "", errors.New("more than " + strconv.Itoa(maxPaths) + " paths")
+		return "", -1, errors.New("more than " + strconv.Itoa(maxPaths) + " paths")
 	}
-	name := "--" + p.Name + " " + strconv.Quote(value)
+	name := "--" + param + " " + strconv.Quote(value)
 	refuse := func(why string) error {
 		return &pathRefusal{status: runner.StatusRefused, msg: name + ": " + why}
 	}
@@ -141,29 +142,45 @@ func (ps *paths) open(forbidden []forbiddenDir, p *plan.Param, value string) (st
 		}
 		return e
 	}
-	var fd int
-	var err error
-	if p.Access == plan.AccessCreate {
-		fd, err = ps.create(forbidden, value, refuse, failed)
+	if access == plan.AccessCreate {
+		fd, err = ps.create(protected, value, refuse, failed)
 	} else if fd, err = openPath(unix.AT_FDCWD, value, 0); err != nil {
 		err = failed(err)
 	}
 	if err != nil {
-		return "", err
+		return "", -1, err
 	}
 	fd = ps.hold(fd)
+	step, need, why, err := protected.judge(fd, access)
+	if err != nil {
+		return "", -1, failed(err)
+	}
+	if why != "" {
+		return "", -1, refuse(why)
+	}
+	if err := unix.Faccessat2(fd, "", need, unix.AT_EMPTY_PATH|unix.AT_EACCESS); err != nil {
+		return "", -1, failed(err)
+	}
+	ps.trees = append(ps.trees, step)
+	return step.Path, fd, nil
+}
+
+// judge makes the step that shows an open file for access. need is what its
+// user must be allowed to, as faccessat2(2) takes it; why is not empty for a
+// file that is not shown.
+func (p *Protected) judge(fd int, access plan.Access) (step plan.Step, need uint32, why string, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return "", failed(err)
+		return step, 0, "", err
 	}
 	real, err := realPath(fd, &st)
 	if err != nil {
-		return "", failed(err)
+		return step, 0, "", err
 	}
-	if why := unfit(fd, real, &st, p.Access, forbidden); why != "" {
-		return "", refuse(why)
+	if why := p.unfit(fd, real, &st, access); why != "" {
+		return step, 0, why, nil
 	}
-	step := plan.Step{Kind: plan.Tree, Path: real, Source: real, Dev: st.Dev, Ino: st.Ino}
+	step = plan.Step{Kind: plan.Tree, Path: real, Source: real, Dev: st.Dev, Ino: st.Ino}
 	dir := st.Mode&unix.S_IFMT == unix.S_IFDIR
 	if !dir {
 		step.Flags |= plan.OverFile
@@ -172,7 +189,7 @@ func (ps *paths) open(forbidden []forbiddenDir, p *plan.Param, value string) (st
 	if dir {
 		need, others = unix.R_OK|unix.X_OK, 0o5
 	}
-	if p.Access != plan.AccessRead {
+	if access != plan.AccessRead {
 		need = need&unix.X_OK | unix.W_OK
 		step.Flags |= plan.Writable | plan.Mapped
 	} else if unix.Geteuid() == 0 && st.Mode&others != others {
@@ -180,11 +197,30 @@ func (ps *paths) open(forbidden []forbiddenDir, p *plan.Param, value string) (st
 		// the rights of its owner, read-only.
 		step.Flags |= plan.Mapped
 	}
-	if err := unix.Faccessat2(fd, "", need, unix.AT_EMPTY_PATH|unix.AT_EACCESS); err != nil {
-		return "", failed(err)
+	return step, need, "", nil
+}
+
+// Given judges a file that a caller opened for a path parameter of his, and
+// makes the step that shows it.
+//
+// Trust boundary. Who controls the input: the caller, who may have sent any
+// descriptor. What privilege is held: the daemon's. What has been checked: that
+// it came with his request. What fails closed: a file without a path in the
+// daemon's tree, of the kernel's own file systems or in a protected place is
+// refused; and unless the caller is root himself nothing is mapped, so that
+// the kernel asks in the run, whose id is the caller's, what he may do.
+func (p *Protected) Given(fd int, access plan.Access, caller uint32) (plan.Step, error) {
+	step, need, why, err := p.judge(fd, access)
+	switch {
+	case err != nil:
+		return step, err
+	case why != "":
+		return step, errors.New(why)
+	case caller != 0:
+		step.Flags &^= plan.Mapped
+		return step, nil
 	}
-	ps.trees = append(ps.trees, step)
-	return real, nil
+	return step, unix.Faccessat2(fd, "", need, unix.AT_EMPTY_PATH|unix.AT_EACCESS)
 }
 
 // create makes the file, or takes a regular file that is there and the
@@ -192,7 +228,7 @@ func (ps *paths) open(forbidden []forbiddenDir, p *plan.Param, value string) (st
 // shared directory must not lead the run to another file of the caller. A
 // file that root makes belongs to the owner of its directory, since a run
 // never writes what is root's.
-func (ps *paths) create(forbidden []forbiddenDir, value string, refuse func(string) error, failed func(error) error) (int, error) {
+func (ps *paths) create(protected *Protected, value string, refuse func(string) error, failed func(error) error) (int, error) {
 	dir, name := ".", value
 	if i := strings.LastIndexByte(value, '/'); i >= 0 {
 		dir, name = value[:i+1], value[i+1:]
@@ -214,7 +250,7 @@ func (ps *paths) create(forbidden []forbiddenDir, value string, refuse func(stri
 		return -1, failed(err)
 	}
 	real = strings.TrimSuffix(real, "/") + "/" + name
-	if why := unfit(at, real, nil, plan.AccessCreate, forbidden); why != "" {
+	if why := protected.unfit(at, real, nil, plan.AccessCreate); why != "" {
 		return -1, refuse(why)
 	}
 	if err := unix.Faccessat2(at, "", unix.W_OK|unix.X_OK, unix.AT_EMPTY_PATH|unix.AT_EACCESS); err != nil {

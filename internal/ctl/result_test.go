@@ -115,7 +115,10 @@ func TestEnvFile(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			v := &Invocation{EnvFile: tt.fd, StatusFD: -1}
-			env, err := v.environ(pass)
+			env, err := v.extra()
+			if err == nil {
+				env, err = mergeEnv(pass, nil, env)
+			}
 			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 				t.Fatalf("got %v, want %q", err, tt.err)
 			}

@@ -34,7 +34,7 @@ func Run(args []string, exec bool) int {
 	}
 	rep, p := v.run(out)
 	v.explain(rep)
-	v.verdict(p, rep)
+	v.Verdict(p, rep)
 	out.last(rep)
 	return rep.ExitCode
 }
@@ -62,6 +62,11 @@ func (v *Invocation) run(out *result) (*runner.Report, *plan.Plan) {
 	if n, err := unix.Getcwd(cwdBuf[:]); err == nil && n > 1 && cwdBuf[0] == '/' {
 		cwd = string(cwdBuf[:n-1])
 	}
+	if !v.Exec && !v.Direct {
+		if rep, ok := v.served(cwd, out); ok {
+			return rep, nil
+		}
+	}
 	v.Policy = ResolvePolicy(cwd, v.Policy)
 	var p *plan.Plan
 	used := 1
@@ -79,15 +84,15 @@ func (v *Invocation) run(out *result) (*runner.Report, *plan.Plan) {
 				return refused(status, "", err, ""), nil
 			}
 		}
-		if !v.expected(p) {
+		if rep := v.Unexpected(p); rep != nil {
 			if loaded {
-				return refused(runner.StatusRefused, "expect "+v.Expect, errors.New("in force is "+p.Version+" "+p.Revision), ""), p
+				return rep, p
 			}
 			p = nil
 			continue
 		}
 		if p.Refusal != "" {
-			return quarantined(p), p
+			return Quarantined(p), p
 		}
 		r := v.launch(p, cwd, v.Words[used:], out)
 		if r.Stale && !loaded && try == 0 {
@@ -121,13 +126,30 @@ func (v *Invocation) launch(p *plan.Plan, cwd string, words []string, out *resul
 	return r
 }
 
-// expected tells whether the plan is the revision that the caller named.
-func (v *Invocation) expected(p *plan.Plan) bool {
-	return v.Expect == "" || v.Expect == p.Version || v.Expect == p.Revision
+// Unexpected is the report of a plan that is not the revision which the caller
+// named; nil when it is.
+func (v *Invocation) Unexpected(p *plan.Plan) *runner.Report {
+	if v.Expect == "" || v.Expect == p.Version || v.Expect == p.Revision {
+		return nil
+	}
+	return refused(runner.StatusRefused, "expect "+v.Expect, errors.New("in force is "+p.Version+" "+p.Revision), "")
 }
 
-// options turns the command line into the options of a run.
+// options turns the command line into the options of a run by this process.
 func (v *Invocation) options(p *plan.Plan, cwd string) (runner.Options, *runner.Report) {
+	extra, err := v.extra()
+	if err != nil {
+		return runner.Options{}, refused(runner.StatusSetup, "", err, "")
+	}
+	o, rep := v.Options(p, os.Environ(), extra)
+	o.Cwd, o.CwdUnfit, o.Signals = cwd, v.unfitCwd(p, cwd), true
+	return o, rep
+}
+
+// Options are what the flags, an environment and the variables that were given
+// beside it make of a plan. The plan's limits become tighter. A report means
+// that the call is refused.
+func (v *Invocation) Options(p *plan.Plan, environ, extra []string) (runner.Options, *runner.Report) {
 	tight, err := tighten(p.Limits, v.Limits)
 	if err != nil {
 		return runner.Options{}, refused(runner.StatusSetup, "", err, "a caller can only tighten what the policy allows")
@@ -139,7 +161,7 @@ func (v *Invocation) options(p *plan.Plan, cwd string) (runner.Options, *runner.
 	if v.Exec {
 		p.Revision = "" // there it only said what the plan was made for
 	}
-	environ, err := v.environ(p)
+	environ, err = mergeEnv(p, environ, extra)
 	if err != nil {
 		hint := ""
 		if u := (*UsageError)(nil); errors.As(err, &u) {
@@ -147,15 +169,11 @@ func (v *Invocation) options(p *plan.Plan, cwd string) (runner.Options, *runner.
 		}
 		return runner.Options{}, refused(runner.StatusSetup, "", err, hint)
 	}
-	return runner.Options{
-		Plan: p, Environ: environ, Cwd: cwd, CwdUnfit: v.unfitCwd(p, cwd), Chdir: v.Chdir, Timeout: v.Timeout, Signals: true,
-	}, nil
+	return runner.Options{Plan: p, Environ: environ, Chdir: v.Chdir, Timeout: v.Timeout}, nil
 }
 
-// environ is the caller's environment with what --env and --env-file add.
-// Only names that the policy passes can be given.
-func (v *Invocation) environ(p *plan.Plan) ([]string, error) {
-	env := os.Environ()
+// extra are the variables of --env and --env-file.
+func (v *Invocation) extra() ([]string, error) {
 	var extra []string
 	for _, e := range v.Env {
 		name, _, has := strings.Cut(e, "=")
@@ -184,6 +202,12 @@ func (v *Invocation) environ(p *plan.Plan) ([]string, error) {
 			}
 		}
 	}
+	return extra, nil
+}
+
+// mergeEnv is an environment with the extra variables. Only names that the
+// policy passes can be given.
+func mergeEnv(p *plan.Plan, env, extra []string) ([]string, error) {
 	for _, e := range extra {
 		name, _, has := strings.Cut(e, "=")
 		if !has || !passes(p.Env.Pass, name) {

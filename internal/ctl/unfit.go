@@ -6,7 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-project/sbx/internal/plan"
-	"github.com/sbx-project/sbx/internal/state"
 )
 
 // realName follows the links of a path as far as it exists.
@@ -48,9 +47,16 @@ func kernelTree(magic int64) bool {
 // configfs is CONFIGFS_MAGIC of fs/configfs/mount.c.
 const configfs = 0x62656570
 
+// Protected is what is never shown to a run: homes themselves, and the
+// directories of sbx's own.
+type Protected struct {
+	dirs  []forbiddenDir
+	homes []string
+}
+
 // unfit says why a file is not shown to a run, "" if it may be. st is nil for
 // a file that is still to be made; fd is its directory then.
-func unfit(fd int, real string, st *unix.Stat_t, access plan.Access, forbidden []forbiddenDir) string {
+func (p Protected) unfit(fd int, real string, st *unix.Stat_t, access plan.Access) string {
 	dir := false
 	if st != nil {
 		switch st.Mode & unix.S_IFMT {
@@ -77,7 +83,7 @@ func unfit(fd int, real string, st *unix.Stat_t, access plan.Access, forbidden [
 		}
 	}
 	if dir {
-		for _, home := range state.Homes() {
+		for _, home := range p.homes {
 			var h unix.Stat_t
 			if unix.Stat(home, &h) == nil && same(&h, st) {
 				return "the home directory itself is not shown"
@@ -88,8 +94,8 @@ func unfit(fd int, real string, st *unix.Stat_t, access plan.Access, forbidden [
 	if err != nil {
 		return "what lies above it cannot be told: " + err.Error()
 	}
-	for i := range forbidden {
-		f := &forbidden[i]
+	for i := range p.dirs {
+		f := &p.dirs[i]
 		// By the names, and by what the directories are: a bind mount or
 		// another spelling gives one directory several names.
 		if inside(f.real, real) || dir && f.above[fileID{st.Dev, st.Ino}] {
@@ -121,26 +127,32 @@ func aboveOf(fd int, real string, st *unix.Stat_t, dir bool) (map[fileID]bool, e
 // it may be or the plan does not show it. The judgement is about the directory
 // that this process is in, whatever becomes of its path.
 func (v *Invocation) unfitCwd(p *plan.Plan, cwd string) string {
-	shown, access := false, plan.AccessRead
-	for i := range p.View {
-		if f := p.View[i].Flags; f&plan.SourceCwd != 0 {
-			shown = true
-			if f&plan.Writable != 0 {
-				access = plan.AccessWrite
-			}
-		}
-	}
-	if !shown {
+	access := ShowsCwd(p)
+	if access == 0 {
 		return ""
 	}
-	var st unix.Stat_t
+	return v.unfitHere(cwd, access)
+}
+
+// unfitHere says why this process's working directory is not shown for access.
+func (v *Invocation) unfitHere(cwd string, access plan.Access) string {
 	fd, err := openPath(unix.AT_FDCWD, ".", unix.O_DIRECTORY)
 	if err != nil {
 		return "open: " + err.Error()
 	}
 	defer unix.Close(fd)
+	return v.protected().UnfitDir(fd, cwd, access)
+}
+
+// UnfitDir says why the working directory behind fd is not shown to a run, ""
+// if it may be. cwd is what its owner calls it.
+func (p Protected) UnfitDir(fd int, cwd string, access plan.Access) string {
+	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return "stat: " + err.Error()
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return "it is no directory"
 	}
 	real, err := realPath(fd, &st)
 	if err != nil {
@@ -149,7 +161,20 @@ func (v *Invocation) unfitCwd(p *plan.Plan, cwd string) string {
 	if real != cwd {
 		return errMoved.Error()
 	}
-	return unfit(fd, real, &st, access, v.forbidden())
+	return p.unfit(fd, real, &st, access)
+}
+
+// ShowsCwd tells for what a plan shows the caller's working directory; 0: it
+// does not.
+func ShowsCwd(p *plan.Plan) (access plan.Access) {
+	for i := range p.View {
+		if f := p.View[i].Flags; f&plan.SourceCwd != 0 {
+			if access = max(access, plan.AccessRead); f&plan.Writable != 0 {
+				access = plan.AccessWrite
+			}
+		}
+	}
+	return access
 }
 
 // inside tells whether path is dir or below it.

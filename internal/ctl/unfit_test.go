@@ -114,5 +114,5 @@ func judge(t *testing.T, real string, f forbiddenDir) string {
 	if err := unix.Fstat(fd, &st); err != nil {
 		t.Fatal(err)
 	}
-	return unfit(fd, real, &st, plan.AccessRead, []forbiddenDir{f})
+	return Protected{dirs: []forbiddenDir{f}}.unfit(fd, real, &st, plan.AccessRead)
 }

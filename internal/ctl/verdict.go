@@ -16,18 +16,18 @@ const SettledHead = "SBXSETTLED "
 
 const notWritable = "the state directory must be writable by the registry's owner"
 
-// quarantined is the report of a name that refuses.
-func quarantined(p *plan.Plan) *runner.Report {
+// Quarantined is the report of a name that refuses.
+func Quarantined(p *plan.Plan) *runner.Report {
 	r := refused(runner.StatusRefused, p.Command, errors.New(p.Refusal), "sbx history "+p.Command+"\nsbx rollback "+p.Command+", or a new version of its bundle")
 	r.Command, r.Version, r.Revision, r.Generation = p.Command, p.Version, p.Revision, p.Generation
 	return r
 }
 
-// verdict keeps how a run ended, where that counts: while its revision is in
+// Verdict keeps how a run ended, where that counts: while its revision is in
 // probation every end, later a violation. One record is appended before sbx
 // ends; a violation in probation is acted upon before that as well. What is
 // cut off in between is done by the next loader.
-func (v *Invocation) verdict(p *plan.Plan, r *runner.Report) {
+func (v *Invocation) Verdict(p *plan.Plan, r *runner.Report) {
 	if p == nil || !p.Counts || r.Outcome == runner.Refused || r.Outcome == runner.SetupError || r.Step == helpStep {
 		return
 	}

@@ -208,6 +208,12 @@ var rooms = []struct {
 		{"flag", "see internal/ctl"},
 		{"net", "it knows no sockets"},
 	}},
+	{pkg: "internal/wire", only: []string{"golang.org/x/sys/unix", own("internal/plan"), own("runner")}, bans: []ban{
+		{"encoding/json", "linked into sbx"},
+		{"fmt", "linked into sbx"},
+		{"net", "linked into sbx"},
+		{own("internal/ctl"), "it knows messages, not flags"},
+	}},
 	{pkg: "internal/daemon", bans: []ban{
 		{own("policy"), "it answers callers; what a policy means is in the plan"},
 		{own("registry"), "it is given commands by name (Commands)"},

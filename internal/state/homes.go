@@ -16,9 +16,14 @@ const maxPasswd = 1 << 20
 // Homes lists the home directories of the effective user: HOME, which he may
 // set as he likes, and the one in /etc/passwd. A user whom only a directory
 // service knows has the first alone. Entries are absolute and not "/".
-func Homes() []string {
-	var homes []string
-	for _, h := range [...]string{os.Getenv("HOME"), passwdHome("/etc/passwd", os.Geteuid())} {
+func Homes() []string { return homes(os.Getenv("HOME"), passwdHome("/etc/passwd", os.Geteuid())) }
+
+// HomesOf lists the home directories of another user, as far as /etc/passwd
+// knows them.
+func HomesOf(uid int) []string { return homes(passwdHome("/etc/passwd", uid)) }
+
+func homes(named ...string) (homes []string) {
+	for _, h := range named {
 		h = strings.TrimRight(h, "/")
 		if strings.HasPrefix(h, "/") && !slices.Contains(homes, h) {
 			homes = append(homes, h)

@@ -26,7 +26,9 @@ type host struct {
 	uid int
 	// base holds state, run, home, work, registry and policy.
 	base string
-	runs int
+	// registry is another one for the daemon than the host's own; "" is none.
+	registry string
+	runs     int
 }
 
 // callers are the users that this process can play.

@@ -1,0 +1,111 @@
+package daemon
+
+import (
+	"errors"
+	"time"
+
+	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/runner"
+)
+
+// ErrElsewhere says that a daemon has nothing to do with a name: its caller
+// runs it by himself, and is told there what he has to be told.
+var ErrElsewhere = errors.New("not a command of this daemon")
+
+// Command is a registered command as it is in force.
+type Command struct {
+	// Plan is shared by all runs and not changed.
+	Plan *plan.Plan
+	// Used is how many of the words name the command.
+	Used int
+	// Builtin: it comes from the built-in registry.
+	Builtin bool
+	// Users and Groups are the manifest's `allow`: names or numbers. Both
+	// empty: everybody who may reach the socket.
+	Users, Groups []string
+}
+
+// Commands is where the daemon finds its commands. Its methods are safe for
+// concurrent use.
+type Commands interface {
+	// Lookup gives the command that the words begin with. ErrElsewhere: there
+	// is none by that name; another error refuses the call, see RefusedError.
+	Lookup(words []string) (Command, error)
+	// Ended is told how a run ended, before its caller is, and may fill in
+	// Counted and RevertedTo.
+	Ended(Command, *runner.Report)
+	// Reload looks at the registry again and says what came of it.
+	Reload() Reload
+}
+
+// RefusedError is an answer of Lookup that refuses a call.
+type RefusedError struct {
+	// Status is an exit status, 125 or 126.
+	Status int
+	Err    error
+	Hint   string
+}
+
+func (e *RefusedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// Config is what a Server works with. Commands, Dir, Key and Build are
+// required.
+type Config struct {
+	// Dir is the runtime directory, Key that of the registry
+	// (state.RegistryKey): together they name socket and lock.
+	Dir, Key string
+	// Build is this build; a client of another one runs by itself.
+	Build    string
+	Commands Commands
+	// Observer is told what happens; nil: nobody is.
+	Observer Observer
+	// Audited: the Observer keeps a record of every run.
+	Audited bool
+	// Registries are the directories that are served, which no run is shown.
+	Registries []string
+	// Bounds hold what callers can take of the daemon.
+	Bounds Bounds
+}
+
+// Bounds hold what callers can take of the daemon. A zero field means the
+// default that is named beside it.
+type Bounds struct {
+	// Connections is how many may wait without having asked for anything, all
+	// users together (2048) and of one user other than root (512). Each holds
+	// a descriptor.
+	Connections, UserConnections int
+	// Runs is how many may be going on, all together (4096) and of one user
+	// other than root (1024). Each holds a thread, some descriptors and the
+	// kernel memory of its namespaces, about 0.5 MiB.
+	Runs, UserRuns int
+	// UserRate is how many requests a second one user other than root may
+	// make on average (1000), and at once as many.
+	UserRate int
+	// Patience is how long a client may take for each thing that he has to
+	// say or take before a run (5 s).
+	Patience time.Duration
+	// Drain is how long runs may go on after the daemon was told to end
+	// (60 s): less than the 90 s after which systemd kills.
+	Drain time.Duration
+}
+
+func (b Bounds) withDefaults() Bounds {
+	for _, d := range [...]struct {
+		field *int
+		value int
+	}{{&b.Connections, 2048}, {&b.UserConnections, 512}, {&b.Runs, 4096}, {&b.UserRuns, 1024}, {&b.UserRate, 1000}} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	if b.Patience == 0 {
+		b.Patience = 5 * time.Second
+	}
+	if b.Drain == 0 {
+		b.Drain = time.Minute
+	}
+	return b
+}
