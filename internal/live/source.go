@@ -300,8 +300,14 @@ func (s *source) refresh(h watch.Hint) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return err // everything stays in force until it is there again
 	}
-	if err != nil || place.Key == s.place.Key {
+	if err != nil {
 		return err
+	}
+	if place.Key == s.place.Key {
+		// The same directory, or a new one with the inode of the old.
+		s.place = place
+		s.loader.Reopen(place)
+		return nil
 	}
 	old := s.loader
 	fresh := &source{set: s.set, place: place, before: s.before}

@@ -163,6 +163,14 @@ func (l *Loader) openUnwritable() error {
 	return nil
 }
 
+// Reopen reads from now on from another opening of the same registry: place
+// has the same Path and Key.
+func (l *Loader) Reopen(place Place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.place = place
+}
+
 // foreign tells whether the registry belongs to another user.
 func (l *Loader) foreign() bool { return l.place.Owner != uint32(os.Geteuid()) }
 
