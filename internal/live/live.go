@@ -78,9 +78,9 @@ func Start(places []loader.Place, o Options) (*Set, error) {
 	}
 	s := &Set{options: o, stop: make(chan struct{})}
 	for i, p := range places {
-		src := &source{set: s, place: p, before: places[:i]}
+		src := &source{set: s, before: places[:i]}
 		s.registries = append(s.registries, src)
-		if err := src.open(); err != nil {
+		if err := src.open(p); err != nil {
 			s.Close()
 			return nil, err
 		}
@@ -209,7 +209,7 @@ func (s *Set) Ended(p *plan.Plan, run, violation string) (revertedTo string, err
 		return "", nil
 	}
 	e, ok := s.table.Get(p.Command)
-	if !ok || e.source.place.Key != p.Key {
+	if !ok || e.source.place().Key != p.Key {
 		return "", nil // it is gone, or hidden by another, and so are its verdicts
 	}
 	src := e.source
@@ -258,10 +258,10 @@ func (s *Set) Reload() (map[string]*loader.Result, error) {
 // of the first registry.
 func (s *Set) Loader(name string) (*loader.Loader, error) {
 	if name == "" {
-		return s.registries[0].loader, nil
+		return s.registries[0].loader(), nil
 	}
 	if e, ok := s.table.Get(name); ok {
-		return e.source.loader, nil
+		return e.source.loader(), nil
 	}
 	return nil, &registry.UnknownError{Word: name}
 }

@@ -166,7 +166,7 @@ func TestEveryWayToWriteAFile(t *testing.T) {
 		},
 		"in two halves": func(text string) {
 			f.must(os.WriteFile(file, []byte(text[:len(text)/2]), 0o644))
-			time.Sleep(20 * time.Millisecond) // longer than the settle time: the half is seen
+			f.reaches(loader.Rejected, "tool", f.count(loader.Rejected, "tool")+1)
 			f.must(os.WriteFile(file, []byte(text), 0o644))
 		},
 		"as vim": func(text string) {

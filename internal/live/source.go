@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sbx-project/sbx/internal/buildinfo"
@@ -23,23 +24,38 @@ import (
 // source is one registry of a Set.
 type source struct {
 	set    *Set
-	place  loader.Place
 	before []loader.Place
+	at     atomic.Pointer[opened]
+	// lost: the directory could not be opened when it was last tried.
+	lost bool
+}
+
+// opened is a registry's directory and the loader that holds its state. Both
+// change when the directory is another one.
+type opened struct {
+	place  loader.Place
 	loader *loader.Loader
 }
 
-func (s *source) open() (err error) {
+func (s *source) place() loader.Place    { return s.at.Load().place }
+func (s *source) loader() *loader.Loader { return s.at.Load().loader }
+
+// open takes the lock of a place's state.
+func (s *source) open(place loader.Place) error {
 	o := s.set.options.Loader
 	o.Earlier = s.before
-	s.loader, err = loader.OpenFor(s.place, o)
+	l, err := loader.OpenFor(place, o)
+	if err == nil {
+		s.at.Store(&opened{place, l})
+	}
 	return err
 }
 
 func (s *source) close() error {
-	if s.loader == nil {
-		return nil
+	if at := s.at.Load(); at != nil {
+		return at.loader.Close()
 	}
-	return s.loader.Close()
+	return nil
 }
 
 func (s *source) dir() string {
@@ -56,7 +72,7 @@ func (s *source) loadAll() error {
 	if err != nil {
 		return err
 	}
-	results, err := s.loader.Load(names...)
+	results, err := s.loader().Load(names...)
 	if err != nil {
 		return err
 	}
@@ -67,11 +83,11 @@ func (s *source) loadAll() error {
 // changed lists the names whose bundle on disk is not the one in force, or
 // that are gone from the disk.
 func (s *source) changed() ([]string, error) {
-	entries, err := s.place.Names()
+	entries, err := s.place().Names()
 	if err != nil {
 		return nil, err
 	}
-	commands := s.loader.Snapshot().Commands
+	commands := s.loader().Snapshot().Commands
 	var mu sync.Mutex
 	var names []string
 	add := func(name string) {
@@ -84,7 +100,7 @@ func (s *source) changed() ([]string, error) {
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
 			for name := range work {
-				raw, err := s.place.Read(name)
+				raw, err := s.place().Read(name)
 				if c := commands[name]; err != nil || c.InForce != raw.Digest || c.Refusal != "" {
 					add(name)
 				}
@@ -111,7 +127,7 @@ func (s *source) changed() ([]string, error) {
 
 // load takes one command through the pipeline.
 func (s *source) load(name string) (*plan.Plan, error) {
-	results, err := s.loader.Load(name)
+	results, err := s.loader().Load(name)
 	if err != nil {
 		return nil, err
 	}
@@ -125,8 +141,8 @@ func (s *source) load(name string) (*plan.Plan, error) {
 
 // plan is the kept plan of a command, or a new one where that is stale.
 func (s *source) plan(name string) (*plan.Plan, error) {
-	p, err := state.Read(state.PlanPath(s.dir(), s.place.Key, name))
-	if err == nil && p.Command == name && p.Key == s.place.Key && slices.Equal(p.Registries, s.set.options.Loader.Registries) {
+	p, err := state.Read(state.PlanPath(s.dir(), s.place().Key, name))
+	if err == nil && p.Command == name && p.Key == s.place().Key && slices.Equal(p.Registries, s.set.options.Loader.Registries) {
 		if _, fresh := state.Fresh(p, buildinfo.Build); fresh {
 			return p, nil
 		}
@@ -136,7 +152,7 @@ func (s *source) plan(name string) (*plan.Plan, error) {
 
 // settle takes the journal into account.
 func (s *source) settle() error {
-	results, err := s.loader.Settle()
+	results, err := s.loader().Settle()
 	if err != nil {
 		return err
 	}
@@ -146,7 +162,7 @@ func (s *source) settle() error {
 
 // reload loads every name that is there or was.
 func (s *source) reload() (map[string]*loader.Result, error) {
-	entries, err := s.place.Names()
+	entries, err := s.place().Names()
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +172,7 @@ func (s *source) reload() (map[string]*loader.Result, error) {
 			names[e.Name] = true
 		}
 	}
-	for name := range s.loader.Snapshot().Commands {
+	for name := range s.loader().Snapshot().Commands {
 		names[name] = true
 	}
 	return s.loadNames(slices.Sorted(maps.Keys(names)))
@@ -166,7 +182,7 @@ func (s *source) loadNames(names []string) (map[string]*loader.Result, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
-	results, err := s.loader.Load(names...)
+	results, err := s.loader().Load(names...)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +196,7 @@ func (s *source) publish(results map[string]*loader.Result) {
 	defer s.set.mu.Unlock()
 	view := s.set.table.View()
 	changes := map[string]*Entry{}
-	for name, c := range s.loader.Snapshot().Commands {
+	for name, c := range s.loader().Snapshot().Commands {
 		old, ok := view.Get(name)
 		r := results[name]
 		if ok && r == nil && old.source == s && old.Command.Generation == c.Generation && old.Command.InForce == c.InForce && old.Command.Refusal == c.Refusal && len(old.Command.Revisions) == len(c.Revisions) {
@@ -195,7 +211,7 @@ func (s *source) publish(results map[string]*loader.Result) {
 			}
 			continue
 		}
-		e := &Entry{Name: name, Command: c, Registry: s.place.Path, source: s}
+		e := &Entry{Name: name, Command: c, Registry: s.place().Path, source: s}
 		if r != nil && r.Plan != nil {
 			e.plan.Store(r.Plan)
 		} else if r != nil {
@@ -221,8 +237,8 @@ func (s *source) next(name string) *Entry {
 			later = true
 			continue
 		}
-		if c, ok := other.loader.Snapshot().Commands[name]; later && ok && (c.InForce != "" || c.Refusal != "") {
-			return &Entry{Name: name, Command: c, Registry: other.place.Path, source: other}
+		if c, ok := other.loader().Snapshot().Commands[name]; later && ok && (c.InForce != "" || c.Refusal != "") {
+			return &Entry{Name: name, Command: c, Registry: other.place().Path, source: other}
 		}
 	}
 	return nil
@@ -233,8 +249,8 @@ func (s *source) watch() {
 	journal := time.NewTicker(s.set.options.Journal)
 	defer journal.Stop()
 	var hints <-chan watch.Hint
-	if s.place.Path != "" {
-		w, err := watch.New(s.place.Path, s.set.options.Settle, watch.Options{Poll: s.set.options.Poll})
+	if s.place().Path != "" {
+		w, err := watch.New(s.place().Path, s.set.options.Settle, watch.Options{Poll: s.set.options.Poll})
 		if err != nil {
 			s.report(loader.Event{Kind: loader.Damaged, Reason: err.Error(), Err: err})
 		} else {
@@ -249,7 +265,7 @@ func (s *source) watch() {
 		case <-s.set.stop:
 			return
 		case <-journal.C:
-			if state.Unfinished(s.dir(), s.place.Key) {
+			if state.Unfinished(s.dir(), s.place().Key) {
 				if err := s.settle(); err != nil {
 					s.report(loader.Event{Kind: loader.Damaged, Reason: err.Error(), Err: err})
 				}
@@ -280,7 +296,7 @@ func (s *source) look(h watch.Hint) {
 	}
 	if err != nil {
 		// What is in force stays; the timer of the watch looks again.
-		s.report(loader.Event{Kind: loader.Damaged, Reason: "load " + s.place.Path + ": " + err.Error(), Err: err})
+		s.report(loader.Event{Kind: loader.Damaged, Reason: "load " + s.place().Path + ": " + err.Error(), Err: err})
 	}
 }
 
@@ -290,43 +306,40 @@ func (s *source) report(e loader.Event) {
 	}
 }
 
-// refresh opens a registry anew whose directory is another one than before.
-// Another directory has another state.
+// refresh opens a registry anew, whose directory may be another one than
+// before, even one with the same inode. Another directory has another state.
 func (s *source) refresh(h watch.Hint) error {
-	if !h.Root {
+	if !h.All && !s.lost {
 		return nil
 	}
-	place, err := loader.OpenPlace(s.place.Path)
+	place, err := loader.OpenPlace(s.place().Path)
+	s.lost = err != nil
 	if errors.Is(err, fs.ErrNotExist) {
 		return err // everything stays in force until it is there again
 	}
 	if err != nil {
 		return err
 	}
-	if place.Key == s.place.Key {
+	old := s.at.Load()
+	if place.Key == old.place.Key {
 		// The same directory, or a new one with the inode of the old.
-		s.place = place
-		s.loader.Reopen(place)
+		old.loader.Reopen(place)
+		s.at.Store(&opened{place, old.loader})
 		return nil
 	}
-	old := s.loader
-	fresh := &source{set: s.set, place: place, before: s.before}
-	if err := fresh.open(); err != nil {
+	if err := s.open(place); err != nil {
 		return err
 	}
-	s.set.mu.Lock()
-	s.place, s.loader = place, fresh.loader
-	s.set.mu.Unlock()
-	return old.Close()
+	return old.loader.Close()
 }
 
 // named are the commands that the paths of a hint may be about: a file below a
 // bundle is about the bundle, a directory about everything in it.
 func (s *source) named(paths []string) ([]string, error) {
 	names := map[string]bool{}
-	commands := s.loader.Snapshot().Commands
+	commands := s.loader().Snapshot().Commands
 	for _, path := range paths {
-		rel, err := filepath.Rel(s.place.Path, path)
+		rel, err := filepath.Rel(s.place().Path, path)
 		if err != nil || strings.HasPrefix(rel, "..") || strings.HasSuffix(rel, "~") {
 			continue
 		}
@@ -341,7 +354,7 @@ func (s *source) named(paths []string) ([]string, error) {
 			}
 		}
 		for n, ok := name, true; ok; n, ok = parent(n) {
-			kind, err := s.place.Node(n)
+			kind, err := s.place().Node(n)
 			if _, known := commands[n]; known || err != nil || kind == registry.Command {
 				names[n] = registry.CheckName(n) == nil
 			}
