@@ -24,6 +24,8 @@ type listed struct {
 	Shadowed   bool   `json:"shadowed,omitempty"`
 	// Error says why what lies on disk is not what is in force.
 	Error string `json:"error,omitempty"`
+	// allow says who may run it.
+	allow registry.Allow
 }
 
 func listCommand() *cobra.Command {
@@ -72,13 +74,17 @@ func list(places []loader.Place) ([]listed, error) {
 		if err != nil {
 			return nil, err
 		}
+		disk, err := p.Reader()
+		if err != nil {
+			return nil, err
+		}
 		for _, e := range entries {
 			if e.Group {
 				continue
 			}
 			r := listed{Name: e.Name, Registry: placeName(p), Shadowed: seen[e.Name]}
 			seen[e.Name] = true
-			r.describe(p, e, v.Snapshot.Commands[e.Name])
+			r.describe(disk, e, v.Snapshot.Commands[e.Name])
 			if r.Shadowed {
 				r.State = "shadowed"
 			}
@@ -89,13 +95,13 @@ func list(places []loader.Place) ([]listed, error) {
 }
 
 // describe fills in what is in force, what lies on disk, and why they differ.
-func (r *listed) describe(p loader.Place, e registry.Entry, c life.Command) {
-	b, err := p.Load(e.Name)
+func (r *listed) describe(disk *loader.Reader, e registry.Entry, c life.Command) {
+	b, err := disk.Load(e.Name)
 	if e.Err != nil {
 		err = e.Err
 	}
 	if err == nil {
-		r.Summary = b.Manifest.Summary
+		r.Summary, r.allow = b.Manifest.Summary, b.Manifest.Allow
 	}
 	known, seen := c.Revision(b.Digest)
 	if cur, ok := c.Current(); ok {

@@ -50,6 +50,8 @@ func run(args []string, stdout io.Writer) int {
 		verifyCommand(),
 		installCommand(),
 		removeCommand(),
+		treeCommand(),
+		diffCommand(),
 		auditCommand(),
 		doctorCommand(),
 		serveCommand(),
@@ -74,8 +76,6 @@ var quiet bool
 
 // notBuilt are the verbs of later issues: they answer 125, never less.
 var notBuilt = []string{
-	"tree",
-	"diff",
 	"pull",
 	"push",
 	"learn",

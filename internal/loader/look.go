@@ -24,12 +24,7 @@ type View struct {
 // first takes the journal into account; a loader at work is not waited for.
 func Look(place Place, o Options) (View, error) {
 	v := View{Place: place, Snapshot: &chain.Snapshot{}}
-	dir := state.Dir()
-	if place.Owner != uint32(os.Geteuid()) && place.Path != "" && os.Getenv("SBX_STATE") == "" {
-		if _, err := os.Stat(systemState + "/" + place.Key); err == nil {
-			dir = systemState // the owner's verdicts are those that count
-		}
-	}
+	dir := lookedAt(place)
 	if dir == "" {
 		return v, nil
 	}
@@ -64,6 +59,16 @@ func Look(place Place, o Options) (View, error) {
 	}
 	v.History, err = c.List()
 	return v, err
+}
+
+// lookedAt is the state directory whose verdicts count for a registry.
+func lookedAt(place Place) string {
+	if place.Owner != uint32(os.Geteuid()) && place.Path != "" && os.Getenv("SBX_STATE") == "" {
+		if _, err := os.Stat(systemState + "/" + place.Key); err == nil {
+			return systemState // the owner's
+		}
+	}
+	return state.Dir()
 }
 
 // count adds the runs that only the journal has yet.
