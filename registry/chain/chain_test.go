@@ -200,7 +200,7 @@ func TestAReaderBesideALoader(t *testing.T) {
 	dir := make3(t)
 	c, err := Open(dir, Exclusive)
 	must(t, err)
-	stop, done := make(chan struct{}), make(chan error)
+	stop, done := make(chan struct{}), make(chan error, 1)
 	go func() {
 		s, _, err := c.Newest()
 		for err == nil {
@@ -219,7 +219,11 @@ func TestAReaderBesideALoader(t *testing.T) {
 	r, err := Open(dir, ReadOnly)
 	must(t, err)
 	last := uint64(0)
-	for i := 0; i < 200 || last < 30; i++ {
+	for i, end := 0, time.Now().Add(time.Minute); i < 200 || last < 30; i++ {
+		if time.Now().After(end) {
+			t.Errorf("only %d generations in a minute", last)
+			break
+		}
 		s, damaged, err := r.Newest()
 		if err != nil || damaged != nil || s.Generation < last {
 			t.Errorf("read %d: %+v after %d, %v, %v", i, s, last, damaged, err)

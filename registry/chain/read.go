@@ -73,6 +73,11 @@ func spoilt(err error) bool {
 		errors.Is(err, unix.EIO) || errors.Is(err, unix.EUCLEAN) || errors.Is(err, unix.EBADMSG)
 }
 
+// maxTries bounds how often a reader looks again because the loader beside it
+// went on. One reading takes as long as some tens of commits at most, and
+// sixteen generations are kept: a second try is rare, a tenth is damage.
+const maxTries = 10
+
 // Newest returns the newest generation that verifies as a whole, with an error
 // in damaged for each newer one that does not. err is ErrEmpty when there is
 // none, else what kept from looking. The caller owns the snapshot. An
@@ -81,7 +86,7 @@ func (c *Chain) Newest() (s *Snapshot, damaged []error, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var before []uint64
-	for {
+	for try := 1; ; try++ {
 		all, err := c.numbers()
 		if err != nil {
 			return nil, nil, fmt.Errorf("newest generation: %w", err)
@@ -93,7 +98,7 @@ func (c *Chain) Newest() (s *Snapshot, damaged []error, err error) {
 			}
 		}
 		// Beside a loader what was listed may be gone by the time it is read.
-		if c.mode == Exclusive || err == nil && len(damaged) == 0 || slices.Equal(all, before) {
+		if c.mode == Exclusive || err == nil && len(damaged) == 0 || slices.Equal(all, before) || try == maxTries {
 			return s, damaged, err
 		}
 		before = all

@@ -143,6 +143,9 @@ func (w *walk) step() (name string, person bool) {
 			w.c, _ = w.c.Reject(r, w.now)
 		case bad < 2:
 			r.Reason, r.HostCause = "check", bad == 0
+			if r.Version[2]%2 == 0 {
+				r.Version, r.Floor = "", "" // it could not be parsed
+			}
 			w.c, _ = w.c.Reject(r, w.now)
 		default:
 			w.c = w.c.Activate(r, w.gen, w.now)
