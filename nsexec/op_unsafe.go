@@ -78,8 +78,14 @@ type arena struct {
 
 func (m *arena) alloc(n int) []byte {
 	n = (n + 7) &^ 7
+	const chunk = 16 << 10 // a usual launch fits
+	if n > chunk/2 && n > len(m.free) {
+		own := make([]byte, n)
+		m.keep = append(m.keep, own)
+		return own
+	}
 	if n > len(m.free) {
-		m.free = make([]byte, max(n, 16<<10))
+		m.free = make([]byte, chunk)
 		m.keep = append(m.keep, m.free)
 	}
 	b := m.free[:n:n]

@@ -110,11 +110,9 @@ func (p *program) defaultSignals(ignored []syscall.Signal) {
 // kernelSigaction is struct sigaction as rt_sigaction(2) takes it.
 type kernelSigaction struct{ handler, flags, restorer, mask uintptr }
 
-// program lays out struct sock_fprog for insns.
+// program lays out struct sock_fprog for insns, which are in the arena.
 func (p *program) program(insns []byte) uintptr {
-	b := p.mem.alloc(len(insns))
-	copy(b, insns)
-	return put(&p.mem, [2]uintptr{uintptr(len(insns) / 8), addr(b)})
+	return put(&p.mem, [2]uintptr{uintptr(len(insns) / 8), addr(insns)})
 }
 
 // secrets lays out the path, argv and envp of the execveat. Where the filter
@@ -124,7 +122,8 @@ func (p *program) program(insns []byte) uintptr {
 func (p *program) secrets(c Config) (insns []byte, path, argv, envp uintptr, err error) {
 	na, ne := uintptr(len(c.Argv)+1)*wordSize, uintptr(len(c.Env)+1)*wordSize
 	once := c.Plan.Filter.ExecOnce
-	insns = c.Plan.Filter.Insns
+	insns = p.mem.alloc(len(c.Plan.Filter.Insns))[:len(c.Plan.Filter.Insns)]
+	copy(insns, c.Plan.Filter.Insns)
 	if len(once) == 0 {
 		path, argv, envp = p.mem.str(""), addr(p.mem.alloc(int(na))), addr(p.mem.alloc(int(ne)))
 	} else {
@@ -138,7 +137,6 @@ func (p *program) secrets(c Config) (insns []byte, path, argv, envp uintptr, err
 			}
 		}
 		path, argv, envp = at[0], at[1], at[2]
-		insns = append([]byte(nil), insns...)
 		for i, x := range at {
 			for half, v := range [2]uint32{uint32(x), uint32(uint64(x) >> 32)} {
 				k := int(once[2*i+half])*8 + 4

@@ -69,7 +69,7 @@ func (r *run) chooseIdentity() bool {
 	r.fixedUID, r.fixedGID = uid, gid
 	r.layer("identity", Applied, "")
 	id.Mode = nsexec.LateUserNS
-	if strings.TrimSpace(readFile("/proc/sys/user/max_user_namespaces")) == "0" {
+	if strings.TrimSpace(readNumber("/proc/sys/user/max_user_namespaces")) == "0" {
 		id.Mode = nsexec.NoUserNS
 		// init's pid is not known yet, and nobody could tell it its ids later:
 		// the supervisor's own pid is as unique for as long as the run can be.

@@ -107,3 +107,18 @@ func readFile(path string) string {
 	}
 	return string(out)
 }
+
+// readNumber is readFile for a file with one number.
+func readNumber(path string) string {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	var b [32]byte
+	n, err := unix.Read(fd, b[:])
+	if err != nil || n <= 0 {
+		return ""
+	}
+	return string(b[:n])
+}

@@ -20,7 +20,11 @@ import (
 
 func main() { os.Exit(run(os.Args)) }
 
+// roomyStack makes the stack of main large enough for a launch.
+func roomyStack()
+
 func run(args []string) int {
+	roomyStack()
 	// Whoever starts a set-user-id program chooses its environment, registry
 	// and policy: sbx would run what he says with rights that are not his.
 	if unix.Getuid() != unix.Geteuid() || unix.Getgid() != unix.Getegid() {

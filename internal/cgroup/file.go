@@ -41,8 +41,8 @@ func readFile(dir int, name string) (string, error) {
 // readAll reads an open control file from its beginning; name is for the
 // error.
 func readAll(fd int, name string) (string, error) {
-	// Every file of a leaf but cgroup.procs fits; that one grows.
-	buf := make([]byte, 0, 4096)
+	// Mostly it fits; a large frame would make the stack of a launch grow.
+	buf := make([]byte, 0, 512)
 	for {
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]

@@ -58,11 +58,7 @@ func prove(words []string) error {
 			return errors.New("set descriptor " + strconv.Itoa(fd) + ": " + err.Error())
 		}
 	}
-	var cwdBuf [4096]byte
-	cwd := ""
-	if n, err := unix.Getcwd(cwdBuf[:]); err == nil && n > 1 {
-		cwd = string(cwdBuf[:n-1])
-	}
+	cwd := workingDir()
 	v := &Invocation{EnvFile: -1, StatusFD: -1, Quiet: true, Words: append([]string{p.Command}, words...)}
 	if p.Limits.Timeout == 0 || p.Limits.Timeout > proofTimeout {
 		v.Timeout = proofTimeout

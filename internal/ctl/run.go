@@ -57,11 +57,7 @@ func refused(status int, step string, err error, hint string) *runner.Report {
 
 // run finds the plan and carries it out. The plan is nil when it came to none.
 func (v *Invocation) run(out *result) (*runner.Report, *plan.Plan) {
-	var cwdBuf [4096]byte
-	cwd := ""
-	if n, err := unix.Getcwd(cwdBuf[:]); err == nil && n > 1 && cwdBuf[0] == '/' {
-		cwd = string(cwdBuf[:n-1])
-	}
+	cwd := workingDir()
 	if !v.Exec && !v.Direct {
 		if rep, ok := v.served(cwd, out); ok {
 			return rep, nil

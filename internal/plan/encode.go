@@ -45,7 +45,7 @@ func (p *Plan) Encode() ([]byte, error) {
 // Decode reads what Encode wrote. It returns ErrFormat for another version
 // and ErrCorrupt for everything else that is not exactly one plan; it never
 // panics and allocates no more than a small multiple of len(b). The result
-// shares no memory with b.
+// refers to b: whoever decodes gives b away and does not change it any more.
 //
 // Trust boundary. Who controls the input: whoever can write the state
 // directory. What privilege is held: the caller's, root in the worst case.
@@ -63,7 +63,7 @@ func Decode(b []byte) (*Plan, error) {
 	if n != len(b)-head-4 || get32(b[head+n:]) != checksum(b[head:head+n]) {
 		return nil, ErrCorrupt
 	}
-	r := &reader{s: string(b[head : head+n])}
+	r := &reader{b: b[head : head+n], s: view(b[head : head+n])}
 	p := new(Plan)
 	p.walk(r)
 	if r.bad || r.off != len(r.s) {
@@ -234,7 +234,9 @@ func (w *writer) count(n int) int {
 	return n
 }
 
+// reader goes through the body: b, and s, which is the same memory.
 type reader struct {
+	b   []byte
 	s   string
 	off int
 	bad bool
@@ -258,7 +260,7 @@ func (r *reader) length() int {
 		r.bad = true
 		return 0
 	}
-	n := get32([]byte(r.s[r.off : r.off+4]))
+	n := get32(r.b[r.off:])
 	r.off += 4
 	if uint64(n) > uint64(len(r.s)-r.off) {
 		r.bad = true
@@ -276,7 +278,7 @@ func (r *reader) str(v *string) {
 func (r *reader) bytes(v *[]byte) {
 	n := r.length()
 	if n > 0 {
-		*v = []byte(r.s[r.off : r.off+n])
+		*v = r.b[r.off : r.off+n : r.off+n]
 	}
 	r.off += n
 }

@@ -98,20 +98,37 @@ const maxLinks = 40
 // is not as it must be is an error; what changes during the walk is noticed
 // because each step is taken from the descriptor that was checked.
 func OpenTrusted(path string) (*os.File, error) {
+	fd, name, err := openTrusted(path)
+	if err != nil {
+		return nil, err
+	}
+	return file(fd, name)
+}
+
+// OpenTrustedFD is OpenTrusted with the bare descriptor, for the hot path: an
+// os.File costs more than the walk. Its O_NONBLOCK is set, which means nothing
+// to a regular file or a directory.
+func OpenTrustedFD(path string) (int, error) {
+	fd, _, err := openTrusted(path)
+	return fd, err
+}
+
+// openTrusted does the walk; name is what was opened in the end.
+func openTrusted(path string) (fd int, name string, err error) {
 	if !strings.HasPrefix(path, "/") || strings.IndexByte(path, 0) >= 0 {
-		return nil, pathError("open", path, unix.EINVAL)
+		return -1, "", pathError("open", path, unix.EINVAL)
 	}
 	dir, err := openat(unix.AT_FDCWD, "/", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
-		return nil, pathError("open", "/", err)
+		return -1, "", pathError("open", "/", err)
 	}
 	defer func() { unix.Close(dir) }()
 	var st unix.Stat_t
 	if err := unix.Fstat(dir, &st); err != nil {
-		return nil, pathError("stat", "/", err)
+		return -1, "", pathError("stat", "/", err)
 	}
 	if err := CheckOwner("/", &st); err != nil {
-		return nil, err
+		return -1, "", err
 	}
 
 	walked := "/" // what dir is called
@@ -119,25 +136,31 @@ func OpenTrusted(path string) (*os.File, error) {
 	links := 0
 	for {
 		var name string
-		name, rest = next(rest)
+		before := strings.TrimLeft(rest, "/")
+		name, rest = next(before)
 		if name == "" || name == "." {
 			if rest != "" {
 				continue
 			}
 			return reopen(dir, ".", walked, &st)
 		}
-		here := join(walked, name)
+		here := ""
+		if links == 0 {
+			here = path[:len(path)-len(before)+len(name)] // no copy
+		} else {
+			here = join(walked, name)
+		}
 		fd, err := openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW)
 		if err != nil {
-			return nil, pathError("open", here, err)
+			return -1, "", pathError("open", here, err)
 		}
 		if err := unix.Fstat(fd, &st); err != nil {
 			unix.Close(fd)
-			return nil, pathError("stat", here, err)
+			return -1, "", pathError("stat", here, err)
 		}
 		if err := CheckOwner(here, &st); err != nil {
 			unix.Close(fd)
-			return nil, err
+			return -1, "", err
 		}
 		switch st.Mode & unix.S_IFMT {
 		case unix.S_IFDIR:
@@ -150,32 +173,32 @@ func OpenTrusted(path string) (*os.File, error) {
 			target, err := readlink(fd)
 			unix.Close(fd)
 			if err != nil {
-				return nil, pathError("readlink", here, err)
+				return -1, "", pathError("readlink", here, err)
 			}
 			if links++; links > maxLinks {
-				return nil, pathError("open", path, unix.ELOOP)
+				return -1, "", pathError("open", path, unix.ELOOP)
 			}
 			rest = target + "/" + rest
 			if strings.HasPrefix(target, "/") {
 				root, err := openat(unix.AT_FDCWD, "/", unix.O_PATH|unix.O_DIRECTORY)
 				if err != nil {
-					return nil, pathError("open", "/", err)
+					return -1, "", pathError("open", "/", err)
 				}
 				unix.Close(dir)
 				dir, walked = root, "/"
 				if err := unix.Fstat(dir, &st); err != nil {
-					return nil, pathError("stat", "/", err)
+					return -1, "", pathError("stat", "/", err)
 				}
 			}
 		case unix.S_IFREG:
 			unix.Close(fd)
 			if strings.Trim(rest, "/") != "" {
-				return nil, pathError("open", here, unix.ENOTDIR)
+				return -1, "", pathError("open", here, unix.ENOTDIR)
 			}
 			return reopen(dir, name, here, &st)
 		default:
 			unix.Close(fd)
-			return nil, &KindError{Path: here, Kind: kindName(st.Mode)}
+			return -1, "", &KindError{Path: here, Kind: kindName(st.Mode)}
 		}
 	}
 }
@@ -210,39 +233,50 @@ func OpenBeneath(dir *os.File, path, name string) (*os.File, unix.Stat_t, error)
 	if err != nil {
 		return nil, st, pathError("open", here, err)
 	}
-	return same(fd, here, &st)
+	st, err = same(fd, here, &st)
+	if err != nil {
+		return nil, st, err
+	}
+	f, err := file(fd, here)
+	return f, st, err
 }
 
 // reopen opens what an O_PATH walk has checked for reading, and makes sure
 // that it is the same file.
-func reopen(dir int, name, path string, want *unix.Stat_t) (*os.File, error) {
+func reopen(dir int, name, path string, want *unix.Stat_t) (int, string, error) {
 	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
-		return nil, pathError("open", path, err)
+		return -1, "", pathError("open", path, err)
 	}
-	f, _, err := same(fd, path, want)
-	return f, err
+	if _, err := same(fd, path, want); err != nil {
+		return -1, "", err
+	}
+	return fd, path, nil
 }
 
-// same turns fd into a file if it is still the file of want, else closes it:
-// the name may have been given to another file between two opens.
-func same(fd int, path string, want *unix.Stat_t) (*os.File, unix.Stat_t, error) {
+// same checks that fd is still the file of want, else closes it: the name may
+// have been given to another file between two opens.
+func same(fd int, path string, want *unix.Stat_t) (unix.Stat_t, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		unix.Close(fd)
-		return nil, st, pathError("stat", path, err)
+		return st, pathError("stat", path, err)
 	}
 	if st.Dev != want.Dev || st.Ino != want.Ino || st.Mode != want.Mode || st.Uid != want.Uid {
 		unix.Close(fd)
-		return nil, st, pathError("open", path, unix.ESTALE)
+		return st, pathError("open", path, unix.ESTALE)
 	}
-	// O_NONBLOCK was for a named pipe that took the place in between. With it
-	// os would set up a poller.
+	return st, nil
+}
+
+// file makes an os.File of fd, or closes it. O_NONBLOCK was for a named pipe
+// that took the place in between; with it os would set up a poller.
+func file(fd int, path string) (*os.File, error) {
 	if err := unix.SetNonblock(fd, false); err != nil {
 		unix.Close(fd)
-		return nil, st, pathError("fcntl", path, err)
+		return nil, pathError("fcntl", path, err)
 	}
-	return os.NewFile(uintptr(fd), path), st, nil
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 // next cuts the first component off.

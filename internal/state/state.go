@@ -11,7 +11,6 @@ package state
 
 import (
 	"errors"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -75,21 +74,28 @@ func ExecPath(dir, policy, program string) string {
 // *safefs.OwnerError when the path is not to be believed, and the errors of
 // plan.Decode.
 func Read(path string) (*plan.Plan, error) {
-	f, err := safefs.OpenTrusted(path)
+	fd, err := safefs.OpenTrustedFD(path)
 	if err != nil {
 		if errors.Is(err, unix.ENOENT) {
 			return nil, ErrNone
 		}
 		return nil, err
 	}
-	defer f.Close()
+	defer unix.Close(fd)
 	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Size > plan.MaxSize || st.Mode&unix.S_IFMT != unix.S_IFREG {
+	if err := unix.Fstat(fd, &st); err != nil || st.Size > plan.MaxSize || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, plan.ErrCorrupt
 	}
 	b := make([]byte, st.Size)
-	if _, err := io.ReadFull(f, b); err != nil {
-		return nil, plan.ErrCorrupt
+	for got := 0; got < len(b); {
+		n, err := unix.Read(fd, b[got:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n <= 0 {
+			return nil, plan.ErrCorrupt
+		}
+		got += n
 	}
 	return plan.Decode(b)
 }
