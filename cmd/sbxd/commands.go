@@ -1,104 +1,184 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
+	"slices"
 	"sync"
 	"time"
 
-	"github.com/sbx-project/sbx/internal/buildinfo"
-	"github.com/sbx-project/sbx/internal/ctl"
 	"github.com/sbx-project/sbx/internal/daemon"
+	"github.com/sbx-project/sbx/internal/live"
 	"github.com/sbx-project/sbx/internal/loader"
+	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/internal/state"
+	"github.com/sbx-project/sbx/registry"
 	"github.com/sbx-project/sbx/runner"
 )
 
-// commands are what the daemon serves: plans of one registry, compiled when
-// they are first asked for and again when what they depend on has changed.
+// commands are what the daemon serves: a registry that is kept in force, and
+// the built-in one behind it.
 type commands struct {
-	registry string // empty: the default list
-
-	mu sync.Mutex
-	// known are the commands by their dotted names.
-	known map[string]daemon.Command
-	// loading is held while one is compiled: a stampede of callers makes one
-	// compilation of it.
-	loading sync.Mutex
+	set *live.Set
+	// hear is told of every change that came in force or was refused; it is
+	// set before the daemon listens.
+	mu   sync.Mutex
+	hear func(daemon.Reload)
+	// early are the changes before anybody heard.
+	early []daemon.Reload
 }
 
-// Lookup finds the command that the words begin with. What does not load is
-// for its caller's own sbx to explain, as without a daemon.
-func (c *commands) Lookup(words []string) (daemon.Command, error) {
-	if cmd, ok := c.fresh(words); ok {
-		return cmd, nil
-	}
-	c.loading.Lock()
-	defer c.loading.Unlock()
-	if cmd, ok := c.fresh(words); ok {
-		return cmd, nil
-	}
-	places, err := loader.Open(c.registry)
-	if err != nil {
-		return daemon.Command{}, daemon.ErrElsewhere
-	}
-	name, place, _, err := loader.Find(places, words)
-	if err != nil {
-		return daemon.Command{}, daemon.ErrElsewhere
-	}
-	b, err := place.Load(name)
-	if err != nil {
-		return daemon.Command{}, daemon.ErrElsewhere
-	}
-	p, _, used, err := loader.Run(c.registry, words, loaderOptions())
-	if err != nil || p.Revision != b.Digest {
-		// What lies on disk is not what is in force, and its allow does not
-		// count for that.
-		return daemon.Command{}, daemon.ErrElsewhere
-	}
-	cmd := daemon.Command{Plan: p, Used: used, Builtin: p.Key == state.BuiltinKey, Users: b.Manifest.Allow.Users, Groups: b.Manifest.Allow.Groups}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.known == nil {
-		c.known = map[string]daemon.Command{}
-	}
-	c.known[p.Command] = cmd
-	return cmd, nil
-}
-
-// fresh finds a command that is known and not stale.
-func (c *commands) fresh(words []string) (daemon.Command, bool) {
-	const maxSegments = 8
-	name := ""
-	for i, w := range words[:min(len(words), maxSegments)] {
-		if i > 0 {
-			name += "."
+// openCommands loads the registry, "" for the built-in one alone, and keeps it
+// in force until Close of the set.
+func openCommands(dir string, list []string) (*commands, error) {
+	var places []loader.Place
+	if dir != "" {
+		p, err := loader.OpenPlace(dir)
+		if err != nil {
+			return nil, err
 		}
-		name += w
-		c.mu.Lock()
-		cmd, ok := c.known[name]
-		c.mu.Unlock()
-		if !ok {
+		places = append(places, p)
+	}
+	places = append(places, loader.BuiltinPlace())
+	c := &commands{}
+	o := loader.Options{Prover: loader.Subprocess{}, Registries: list, Notify: c.notify}
+	set, err := live.Start(places, live.Options{Loader: o})
+	if errors.Is(err, loader.ErrHeld) {
+		return nil, &statusError{125, err, "sbx status; one daemon serves a registry"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.set = set
+	return c, nil
+}
+
+// notify turns an event of the loader into a change that observers are told.
+func (c *commands) notify(e loader.Event) {
+	sayEvent(e)
+	r := daemon.Reload{Generation: e.Generation, Time: time.Now()}
+	switch e.Kind {
+	case loader.Rejected:
+		r.Rejected = map[string]string{e.Name: e.Reason}
+	case loader.Damaged:
+		r.Err = errors.New(e.Reason)
+	case loader.Rebuilt, loader.Violated:
+		return
+	default:
+		r.Changed = []string{e.Name}
+	}
+	c.mu.Lock()
+	hear := c.hear
+	if hear == nil {
+		c.early = append(c.early, r)
+	}
+	c.mu.Unlock()
+	if hear != nil {
+		hear(r)
+	}
+}
+
+// listen tells f of every change, those that were before it first.
+func (c *commands) listen(f func(daemon.Reload)) {
+	c.mu.Lock()
+	c.hear = f
+	early := c.early
+	c.early = nil
+	c.mu.Unlock()
+	for _, r := range early {
+		f(r)
+	}
+}
+
+// Lookup finds the command that the words begin with.
+func (c *commands) Lookup(words []string) (daemon.Command, error) {
+	e, used, err := c.set.Find(words)
+	if err != nil {
+		// Another registry of the caller's may have it; his own sbx knows.
+		return daemon.Command{}, daemon.ErrElsewhere
+	}
+	p, err := c.set.Plan(e)
+	if err == nil && !hostFresh(p) {
+		// A program or a library was replaced: a watch of the registry does
+		// not see that.
+		p, err = c.set.Renew(e.Name)
+	}
+	if err != nil {
+		status, hints := statusOf(err)
+		hint := ""
+		for _, h := range hints {
+			if h != "" {
+				hint += h + "\n"
+			}
+		}
+		return daemon.Command{}, &daemon.RefusedError{Status: status, Err: err, Hint: hint}
+	}
+	return daemon.Command{Plan: p, Used: used, Builtin: p.Key == state.BuiltinKey, Users: p.AllowUsers, Groups: p.AllowGroups}, nil
+}
+
+// hostFresh tells whether the program, and what it is linked with, are those
+// of the plan. What belongs to the registry is the loader's to watch.
+func hostFresh(p *plan.Plan) bool {
+	for i := range p.Stamps {
+		s := &p.Stamps[i]
+		if slices.ContainsFunc(p.Registries, func(dir string) bool { return within(dir, s.Path) }) {
 			continue
 		}
-		cmd.Used = i + 1
-		_, ok = state.Fresh(cmd.Plan, buildinfo.Build)
-		return cmd, ok
+		if !state.Matches(s) {
+			return false
+		}
 	}
-	return daemon.Command{}, false
+	return true
 }
 
-// Ended counts how the run ended, as the owner's own run would.
+// within tells whether path is dir or below it; both are absolute and clean.
+func within(dir, path string) bool {
+	return path == dir || len(path) > len(dir) && path[:len(dir)] == dir && path[len(dir)] == '/'
+}
+
+// Ended counts how the run ended, and has a violation in probation acted on.
 func (c *commands) Ended(cmd daemon.Command, r *runner.Report) {
-	(&ctl.Invocation{Quiet: true}).Verdict(cmd.Plan, r)
+	if !cmd.Plan.Counts || r.Outcome == runner.Refused || r.Outcome == runner.SetupError {
+		return
+	}
+	violation := ""
+	if r.Outcome == runner.Violation {
+		violation = "unknown"
+		if len(r.Violations) > 0 && r.Violations[0].Syscall != "" {
+			violation = r.Violations[0].Syscall
+		}
+	}
+	back, err := c.set.Ended(cmd.Plan, r.Run, violation)
+	r.Counted, r.RevertedTo = err == nil, back
+	if err != nil {
+		c.notify(loader.Event{Kind: loader.Damaged, Name: cmd.Plan.Command, Reason: err.Error(), Err: err})
+	}
 }
 
-// Reload forgets every plan; each is made again when it is asked for.
+// Reload looks at everything now.
 func (c *commands) Reload() daemon.Reload {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	r := daemon.Reload{Time: time.Now()}
-	for name := range c.known {
-		r.Changed = append(r.Changed, name)
+	before := c.generation()
+	results, err := c.set.Reload()
+	r := daemon.Reload{Generation: c.generation(), Rejected: map[string]string{}, Err: err, Time: time.Now()}
+	for name, one := range results {
+		if one.Err != nil && !errors.Is(one.Err, fs.ErrNotExist) && !errors.Is(one.Err, registry.ErrNotFound) {
+			r.Rejected[name] = one.Err.Error()
+		}
 	}
-	c.known = map[string]daemon.Command{}
+	for name, e := range c.set.View().All() {
+		if e.Command.Generation > before {
+			r.Changed = append(r.Changed, name)
+		}
+	}
+	slices.Sort(r.Changed)
 	return r
+}
+
+// generation is the number in force in the served registry.
+func (c *commands) generation() uint64 {
+	l, err := c.set.Loader("")
+	if err != nil {
+		return 0
+	}
+	return l.Snapshot().Generation
 }

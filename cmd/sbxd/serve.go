@@ -64,8 +64,17 @@ func serve(flag string) error {
 	defer stop()
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, unix.SIGHUP)
+	list := ctl.RegistryList(registry, "/")
+	if flag == "" && os.Getenv("SBX_REGISTRY") == "" {
+		list = ctl.RegistryList("", "/")
+	}
+	served, err := openCommands(registry, list)
+	if err != nil {
+		return err
+	}
+	defer served.set.Close()
 	s, err := daemon.Listen(daemon.Config{
-		Dir: dir, Key: key, Build: buildinfo.Build, Commands: &commands{registry: registry}, Registries: ctl.Registries(registry),
+		Dir: dir, Key: key, Build: buildinfo.Build, Commands: served, Registries: ctl.Registries(registry),
 	})
 	if errors.Is(err, daemon.ErrSecond) {
 		return &statusError{125, err, "sbx status; one daemon serves a registry"}

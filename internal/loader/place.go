@@ -49,7 +49,12 @@ func Open(flag string) ([]Place, error) {
 		}
 		places = append(places, p)
 	}
-	return append(places, Place{Source: registry.Builtin(), Key: state.BuiltinKey, Owner: uint32(os.Geteuid())}), nil
+	return append(places, BuiltinPlace()), nil
+}
+
+// BuiltinPlace is the registry that comes with sbx, the last of every list.
+func BuiltinPlace() Place {
+	return Place{Source: registry.Builtin(), Key: state.BuiltinKey, Owner: uint32(os.Geteuid())}
 }
 
 // OpenPlace opens one registry directory.

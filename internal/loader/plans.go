@@ -26,7 +26,12 @@ func (l *Loader) compile(b *registry.Bundle, generation uint64, stamps []plan.St
 	}
 	req.Stamps = stamps
 	req.NamesUsers = l.place.Path != "" && l.place.Owner == 0
-	return compile(req)
+	p, err := compile(req)
+	if err != nil {
+		return nil, err
+	}
+	p.AllowUsers, p.AllowGroups = b.Manifest.Allow.Users, b.Manifest.Allow.Groups
+	return p, nil
 }
 
 // finishPlan binds a plan to this registry and to the command's state, and

@@ -10,7 +10,7 @@ const (
 	magic = "SBXPLAN\x00"
 	// Format grows with every change of the encoding; a plan of another
 	// format is stale.
-	Format = 4
+	Format = 5
 	// MaxSize bounds an encoded plan in bytes. A plan of 4096 instructions
 	// and 2,000 steps is under 1 MiB; at half of this bound large closures
 	// with inlined files would not fit, at twice nothing would be gained.
@@ -91,6 +91,8 @@ func (p *Plan) walk(c codec) {
 	c.str(&p.Refusal)
 	boolean(c, &p.Counts)
 	boolean(c, &p.Journal)
+	strs(c, &p.AllowUsers)
+	strs(c, &p.AllowGroups)
 	c.str(&p.Key)
 	strs(c, &p.Registries)
 	for i := range resize(c, &p.Stamps) {

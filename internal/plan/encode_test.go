@@ -12,7 +12,7 @@ import (
 
 func sample() *Plan {
 	return &Plan{
-		Build: "b1", BootID: "boot", Command: "db.backup", Version: "2.4.1", Revision: "sha256:00", Generation: 7, Refusal: "quarantined: x", Counts: true, Journal: true,
+		Build: "b1", BootID: "boot", Command: "db.backup", Version: "2.4.1", Revision: "sha256:00", Generation: 7, Refusal: "quarantined: x", Counts: true, Journal: true, AllowUsers: []string{"ann"}, AllowGroups: []string{"ops", "1"},
 		Key: "registry-1-2", Registries: []string{"/etc/sbx/registry", "/home/u/.config/sbx/registry"},
 		Stamps: []Stamp{{Path: "/etc/x", Dev: 1, Ino: 2, Size: 3, MtimeNs: -4, CtimeNs: 5}, {Path: "/absent", Absent: true}},
 		Exec:   Exec{Path: "/usr/bin/jq", Inside: "/usr/bin/jq", Identity: Stamp{Path: "/usr/bin/jq", Ino: 9}},

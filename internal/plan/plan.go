@@ -39,6 +39,10 @@ type Plan struct {
 	// probation, or no run of it has ended yet.
 	Journal bool
 
+	// AllowUsers and AllowGroups are who may run it through the daemon, by
+	// name or number; both empty: everybody who may reach the socket.
+	AllowUsers, AllowGroups []string
+
 	// Key is the part of the state directory that the plan belongs to: that
 	// of the registry which has the bundle. Empty for `sbx exec`.
 	Key string
