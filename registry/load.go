@@ -56,6 +56,9 @@ func (d *Dir) Read(name string) (Raw, error) {
 		}
 		return r.readDir(p, segment)
 	})
+	if err == nil {
+		err = r.still()
+	}
 	if err != nil {
 		return Raw{}, fmt.Errorf("load %q: %w", name, err)
 	}

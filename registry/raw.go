@@ -68,6 +68,36 @@ func (r Raw) Parse() (Bundle, error) {
 	}, nil
 }
 
+// still makes sure that everything that was read is where it was, as it was: a
+// directory that is taken away while it is read shows fewer and fewer files,
+// and one whose files arrive one after the other shows some of each kind.
+// Either would be a bundle that nobody made.
+func (r *Raw) still() error {
+	for i := range r.Stamps {
+		if err := stands(&r.Stamps[i]); err != nil {
+			return err
+		}
+	}
+	for i := range r.Files {
+		if err := stands(&r.Files[i].Stamp); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func stands(s *plan.Stamp) error {
+	var st unix.Stat_t
+	err := unix.Lstat(s.Path, &st)
+	switch {
+	case err != nil && !errors.Is(err, unix.ENOENT):
+		return &os.PathError{Op: "stat", Path: s.Path, Err: err}
+	case err != nil && s.Absent, err == nil && !s.Absent && stampOf(s.Path, &st) == *s:
+		return nil
+	}
+	return fmt.Errorf("read %q: changed while it was read", s.Path)
+}
+
 // ReadPath reads a bundle that is in no registry, as an author has it: a
 // directory with a bundle.yaml, that bundle.yaml, or a file NAME.yaml. It is
 // held to all that a registry is held to. There is no Owner, and the stamps are
@@ -111,6 +141,9 @@ func ReadPath(path string) (Raw, error) {
 		err = r.readDir(p, last)
 	} else {
 		err = r.readFile(p, last, last+SignatureSuffix)
+	}
+	if err == nil {
+		err = r.still()
 	}
 	if err != nil {
 		return Raw{}, fmt.Errorf("read bundle: %w", err)

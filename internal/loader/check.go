@@ -1,13 +1,17 @@
 package loader
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sbx-project/sbx/internal/engine"
 	"github.com/sbx-project/sbx/internal/feature"
+	"github.com/sbx-project/sbx/internal/safefs"
 	"github.com/sbx-project/sbx/internal/yamlnode"
 	"github.com/sbx-project/sbx/policy"
 	"github.com/sbx-project/sbx/registry"
@@ -24,11 +28,22 @@ func Check(path string) error {
 	if st, err := os.Stat(abs); err == nil && st.IsDir() {
 		abs += "/bundle.yaml"
 	}
-	f, err := os.Open(abs)
+	// The bounds and kinds of all that a bundle ships; whose the files are
+	// matters where they are installed, not where they are written.
+	var owner *safefs.OwnerError
+	if strings.HasSuffix(abs, ".yaml") {
+		if _, err := registry.ReadPath(abs); err != nil && !errors.As(err, &owner) {
+			return err
+		}
+	}
+	f, err := os.OpenFile(abs, os.O_RDONLY|unix.O_NONBLOCK, 0) // a named pipe would wait for its other end
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return errors.Join(err, &safefs.KindError{Path: path, Kind: "what is no regular file"})
+	}
 	src, err := io.ReadAll(io.LimitReader(f, yamlnode.MaxSize+1))
 	if err != nil {
 		return err

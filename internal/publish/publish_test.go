@@ -403,3 +403,57 @@ func TestRemove(t *testing.T) {
 		t.Errorf("an empty group is left: %v", err)
 	}
 }
+
+// TestInstallWhileRead: who reads while a directory is exchanged gets the old
+// one, the new one or an error, never a mixture and never a part of one.
+func TestInstallWhileRead(t *testing.T) {
+	b := newBench(t)
+	digests := map[string]bool{}
+	for _, v := range []string{"1", "2"} {
+		files := map[string]string{v + "/bundle.yaml": manifest("x", "1.0.0")}
+		for i := range 40 {
+			files[fmt.Sprintf("%s/f%d", v, i)] = v
+		}
+		write(t, b.src, files)
+		raw, err := registry.ReadPath(b.src + "/" + v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests[raw.Digest] = true
+	}
+	b.must(b.src + "/1")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 60 {
+			if _, err := b.install(fmt.Sprintf("%s/%d", b.src, i%2+1), nil); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	d, err := registry.OpenDir(b.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	read := 0
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		raw, err := d.Read("x")
+		if err != nil {
+			continue
+		}
+		read++
+		if !digests[raw.Digest] {
+			t.Fatalf("after %d reads: a bundle of %d files that nobody made", read, len(raw.Files))
+		}
+	}
+	if read == 0 {
+		t.Error("nothing could be read")
+	}
+}
