@@ -25,6 +25,10 @@ const (
 	Rebuilt Kind = "rebuilt"
 	// Retired: the command is gone.
 	Retired Kind = "retired"
+	// Violated: a violation that changes nothing, after probation.
+	Violated Kind = "violated"
+	// Damaged: something that was kept is not valid and was passed over.
+	Damaged Kind = "damaged"
 )
 
 // Event is one change, or one refusal to change.

@@ -84,6 +84,10 @@ func (f *fake) Load(_ context.Context, names ...string) (Loading, error) {
 		case err != nil:
 			return Loading{}, err
 		case b.Manifest.Summary == "test bad":
+			if l.Rejected == nil {
+				l.Rejected = map[string]error{}
+			}
+			l.Rejected[name] = errors.New("it is bad")
 			e.Kind, e.Reason = Rejected, "it is bad"
 		case old != nil && old.Digest == b.Digest:
 			l.Commands[name] = old

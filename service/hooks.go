@@ -10,7 +10,9 @@ import (
 )
 
 // Before is called before each run. An error refuses the run (status 126); the
-// hooks behind it are not called.
+// hooks behind it are not called. When the host changed so that the command
+// had to be compiled anew, hooks and validators are called once more, for the
+// run that then takes place.
 type Before func(ctx context.Context, call Call) error
 
 // After is called with the report of each run that was not refused by a hook

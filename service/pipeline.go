@@ -39,6 +39,9 @@ type Pipeline interface {
 type Loading struct {
 	// Commands are those that are new or other than before; nil: gone.
 	Commands map[string]*Command
+	// Rejected says of names that were looked at why what is registered (or
+	// on disk) is not in force; a name that is in Commands and not here is.
+	Rejected map[string]error
 	// Events in the order in which things happened.
 	Events []Event
 }

@@ -10,16 +10,17 @@ import (
 // RejectedError says that the pipeline did not accept a bundle. What was in
 // force still is.
 type RejectedError struct {
-	// Event is the event that subscribers were given.
-	Event Event
+	Name string
+	// Err is the cause.
+	Err error
 }
 
 func (e *RejectedError) Error() string {
-	return fmt.Sprintf("register %q: rejected: %s", e.Event.Name, e.Event.Reason)
+	return fmt.Sprintf("register %q: rejected: %s", e.Name, e.Err)
 }
 
-// Unwrap returns the cause, where there is one.
-func (e *RejectedError) Unwrap() error { return e.Event.Err }
+// Unwrap returns the cause.
+func (e *RejectedError) Unwrap() error { return e.Err }
 
 // Register keeps a bundle that is given as the text of its manifest, in the
 // format of bundle.yaml. It is put in force at once when the service is

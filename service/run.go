@@ -66,6 +66,25 @@ func (s *Service) Do(ctx context.Context, call Call) (*runner.Report, error) {
 		return nil, err
 	}
 	defer s.done()
+	// Both the caller's end and a Stop that waits no longer end the run.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(all, func() { cancel(context.Cause(all)) })()
+
+	report, err := s.once(ctx, p, call)
+	if err == nil && report.Stale {
+		// The host is not what the plan was made for: another plan, and once
+		// more.
+		if err := s.Reload(ctx, call.Name); err != nil {
+			return nil, err
+		}
+		report, err = s.once(ctx, p, call)
+	}
+	return report, err
+}
+
+// once asks validators and hooks, and runs.
+func (s *Service) once(ctx context.Context, p Pipeline, call Call) (*runner.Report, error) {
 	c, err := s.Get(call.Name)
 	if err != nil {
 		return nil, err
@@ -75,12 +94,6 @@ func (s *Service) Do(ctx context.Context, call Call) (*runner.Report, error) {
 		return nil, fmt.Errorf("run %q: %w: in force is %s %s", call.Name, ErrRefused, version, digest)
 	}
 	call.Version, call.Digest, call.Args = version, digest, slices.Clone(call.Args)
-
-	// Both the caller's end and a Stop that waits no longer end the run.
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(all, func() { cancel(context.Cause(all)) })()
-
 	hooks := s.hooks.now()
 	for _, h := range hooks {
 		if h.validate == nil || h.command != "" && h.command != call.Name {

@@ -215,13 +215,11 @@ func (s *Service) apply(l Loading) {
 // tell notes what was rejected and gives the events to subscribers.
 // Preconditions: change is held.
 func (s *Service) tell(l Loading) {
-	for _, e := range l.Events {
-		switch e.Kind {
-		case Rejected:
-			s.rejected[e.Name] = &RejectedError{e}
-		case Registered, Replaced, Retired:
-			delete(s.rejected, e.Name)
-		}
+	for name := range l.Commands {
+		delete(s.rejected, name)
+	}
+	for name, err := range l.Rejected {
+		s.rejected[name] = &RejectedError{Name: name, Err: err}
 	}
 	s.events.publish(l.Events)
 }

@@ -102,7 +102,7 @@ func TestRegister(t *testing.T) {
 	ok(t, s.Register(ctx, manifest("a", "1.1.0", "")))
 	var rejected *RejectedError
 	for range 3 {
-		if err := s.Register(ctx, manifest("a", "1.2.0", "bad")); !errors.As(err, &rejected) || rejected.Event.Version != "1.2.0" {
+		if err := s.Register(ctx, manifest("a", "1.2.0", "bad")); !errors.As(err, &rejected) || rejected.Name != "a" {
 			t.Errorf("a bad bundle: %v", err)
 		}
 	}
@@ -175,6 +175,25 @@ func TestVerdict(t *testing.T) {
 	isA(t, err, ErrRefused)
 	if got := kinds(t, sub); got != "quarantined:a" {
 		t.Errorf("events %q", got)
+	}
+}
+
+// TestStale: a command whose host changed is loaded anew, and run once more.
+func TestStale(t *testing.T) {
+	var loads []int
+	var f *fake
+	s := started(t, func(one *fake) {
+		f = one
+		f.run = func(context.Context, *Command, Call) (*runner.Report, bool) {
+			loads = append(loads, f.loads)
+			return &runner.Report{Outcome: runner.Refused, Stale: len(loads) == 1}, false
+		}
+	})
+	ok(t, s.Register(t.Context(), manifest("a", "1.0.0", "")))
+	r, err := s.Run(t.Context(), "a", nil, Stdio{})
+	ok(t, err)
+	if r.Stale || len(loads) != 2 || loads[1] != loads[0]+1 {
+		t.Errorf("stale %v after %d runs, loads %v", r.Stale, len(loads), loads)
 	}
 }
 
