@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -205,8 +207,17 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-// TestLoadOwner: in a sticky directory of root's everybody may make the file.
+// TestLoadOwner: in a sticky directory of root's everybody may make the file,
+// and would be believed by himself. The second half runs as such a user.
 func TestLoadOwner(t *testing.T) {
+	if dir := os.Getenv("SBX_TEST_OWNER"); dir != "" {
+		_, _, err := LoadFiles("", dir)
+		var owner *safefs.OwnerError
+		if !errors.As(err, &owner) || owner.UID != 1234 || !strings.Contains(err.Error(), "registry's owner") || owner.Hint() != "chown 0 "+owner.Path {
+			t.Errorf("his own file in root's registry: %v", err)
+		}
+		return
+	}
 	testenv.Root(t)
 	system, dir := files(t, "", "require_signature: false\n")
 	var owner *safefs.OwnerError
@@ -215,6 +226,24 @@ func TestLoadOwner(t *testing.T) {
 	}
 	if _, _, err := LoadFiles(system, dir); !errors.As(err, &owner) || owner.UID != 1234 {
 		t.Errorf("another's file: %v", err)
+	}
+
+	// Where an ordinary user gets to, unlike below t.TempDir.
+	sticky, err := os.MkdirTemp("/var/tmp", "sbx-sign")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(sticky) })
+	path := sticky + "/" + RegistryFile
+	if err := errors.Join(os.Chmod(sticky, 0o777|os.ModeSticky), os.WriteFile(path, nil, 0o644), os.Chown(path, 1234, 1234)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestLoadOwner$", "-test.count=1")
+	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), "SBX_TEST_OWNER="+sticky)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1234, Gid: 1234}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 
