@@ -66,7 +66,11 @@ func sayEvent(e loader.Event) {
 		_, hints := statusOf(e.Err)
 		ctl.Say(quiet, text+" is rejected, "+now+": "+e.Reason, hints...)
 	case loader.Reverted:
-		ctl.Say(quiet, text+" is quarantined, "+now+" again: "+e.Reason, "sbx history "+e.Name)
+		what := " is quarantined, "
+		if e.Operator {
+			what = " is held, "
+		}
+		ctl.Say(quiet, text+what+now+" again: "+e.Reason, "sbx history "+e.Name)
 	case loader.Quarantined:
 		ctl.Say(quiet, text+" is quarantined, and the name refuses: "+e.Reason, "sbx history "+e.Name+"\nsbx rollback "+e.Name+", or a new version of its bundle")
 	case loader.Damaged:

@@ -43,6 +43,8 @@ type Event struct {
 	Generation uint64
 	// Code is 200, 409 or 412 (SPEC 3, Trust); 0 where no verdict was asked.
 	Code life.Code
+	// Operator is set for what a person did.
+	Operator bool
 	// Reason says why, for people; Err is its cause with position and
 	// excerpt, where there is one.
 	Reason string

@@ -99,7 +99,7 @@ func (b *batch) displaced(cur, next life.Command, why string) {
 	b.stage(next)
 	b.reasons = append(b.reasons, why)
 	if cur.InForce != next.InForce {
-		e := Event{Kind: Reverted, Name: next.Name, Generation: b.generation, Reason: why}
+		e := Event{Kind: Reverted, Name: next.Name, Generation: b.generation, Operator: true, Reason: why}
 		if r, ok := cur.Current(); ok {
 			e.Version, e.Digest = r.Version, r.Digest
 		}
