@@ -27,6 +27,8 @@ type Invocation struct {
 	Quiet    bool
 	// Words are NAME and its arguments, or CMD and its arguments.
 	Words []string
+	// drained is what was read of descriptors.
+	drained map[int][]byte
 }
 
 // UsageError is a command line that cannot be understood: exit status 125.

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"errors"
+	"strconv"
 
 	"github.com/sbx-project/sbx/internal/params"
 	"github.com/sbx-project/sbx/internal/plan"
@@ -33,6 +34,9 @@ func (v *Invocation) arguments(p *plan.Plan, cwd string, words []string) ([]stri
 			return nil, nil, Misused(p, err)
 		}
 	}
+	if err := params.Secrets(p.Params, values, v.readSecret); p.Declared && err != nil {
+		return nil, nil, Misused(p, err)
+	}
 	opened, err := v.openPaths(p.Params, values)
 	if err != nil {
 		var r *pathRefusal
@@ -50,6 +54,15 @@ func (v *Invocation) arguments(p *plan.Plan, cwd string, words []string) ([]stri
 		args = append(args, words...)
 	}
 	return args, opened, nil
+}
+
+// readSecret reads a descriptor to its end.
+func (v *Invocation) readSecret(fd, limit int) (string, error) {
+	b, err := v.drain(fd, limit)
+	if errors.Is(err, errTooMuch) {
+		err = errors.New("more than " + strconv.Itoa(limit-1) + " bytes")
+	}
+	return string(b), err
 }
 
 // Misused is the report of arguments that the command does not take.

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/sbx-project/sbx/internal/buildinfo"
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/runner"
@@ -184,7 +182,10 @@ func (v *Invocation) extra() ([]string, error) {
 	}
 	if v.EnvFile >= 0 {
 		sep := "\n"
-		text, err := readEnvFile(v.EnvFile)
+		text, err := v.drain(v.EnvFile, maxEnvFile)
+		if errors.Is(err, errTooMuch) {
+			err = errors.New("larger than 1 MiB")
+		}
 		if err != nil {
 			return nil, errors.New("--env-file " + strconv.Itoa(v.EnvFile) + ": " + err.Error())
 		}
@@ -217,20 +218,6 @@ func mergeEnv(p *plan.Plan, env, extra []string) ([]string, error) {
 // maxEnvFile bounds the text of --env-file, in bytes: half of what the kernel
 // takes as arguments and environment together (execve(2), ARG_MAX by default).
 const maxEnvFile = 1 << 20
-
-// readEnvFile reads the descriptor of --env-file to its end. One that is not
-// open, cannot be read or holds too much is an error: a part of the variables
-// would be worse than none.
-func readEnvFile(fd int) ([]byte, error) {
-	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil || flags&unix.O_ACCMODE == unix.O_WRONLY {
-		return nil, errors.New("no descriptor open for reading")
-	}
-	b, err := readAll(fd, maxEnvFile+1)
-	if err == nil && len(b) > maxEnvFile {
-		err = errors.New("larger than 1 MiB")
-	}
-	return b, err
-}
 
 func passes(patterns []string, name string) bool {
 	for _, pattern := range patterns {

@@ -56,14 +56,12 @@ func unresolved(err error) error {
 func declaredParams(m *registry.Manifest) ([]plan.Param, error) {
 	var out []plan.Param
 	for _, p := range m.Params {
-		if p.Secret {
-			e := notBuilt(p.Pos, "params: secret: true of "+p.Name)
-			e.Hint = "hand the value over in a file: type: path, access: read"
-			return nil, e
+		if p.Secret && (p.Type == "path" || p.Type == "bool") {
+			return nil, refuse(p.Pos, "a path hands a file over without its text: access: read", "params: %s %q cannot be secret", p.Type, p.Name)
 		}
 		q := plan.Param{
 			Name: p.Name, Type: params.TypeOf(p.Type), List: p.List, Chars: p.Chars, Max: p.Max, Values: p.Values,
-			Default: p.Default, HasDefault: p.HasDefault, Required: p.Required, Position: p.Position, Help: p.Help,
+			Default: p.Default, HasDefault: p.HasDefault, Required: p.Required, Position: p.Position, Secret: p.Secret, Help: p.Help,
 			Access: map[string]plan.Access{"read": plan.AccessRead, "write": plan.AccessWrite, "create": plan.AccessCreate}[p.Access],
 		}
 		if q.Max == 0 {

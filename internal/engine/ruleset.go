@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"sort"
 	"strconv"
@@ -311,9 +310,6 @@ func compileFilter(rs filter.Ruleset) (filter.Program, error) {
 		return p, nil
 	}
 	ref, err := filter.Reference(rs)
-	if errors.Is(err, filter.ErrInexpressible) {
-		return p, refuse(policy.Pos{}, "use fewer ordered comparisons in syscalls.rules", "check the filter: %v", err)
-	}
 	if err != nil {
 		return p, bug(fmt.Errorf("compile the reference filter: %w", err))
 	}

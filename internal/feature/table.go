@@ -49,7 +49,7 @@ var probes = []probe{
 	}, seccompAction("user_notif", retUserNotif)},
 	{Feature{
 		Name: "idmap", MinKernel: "5.12",
-		Cost: "write trees and trees shown as owner are refused",
+		Cost: "write trees of others than the run's own user, and trees shown as owner, are refused; what an ordinary user starts has his own id and needs it for nothing",
 		Fix:  "start as root, with user.max_user_namespaces above 0, on a file system that has idmapped mounts (ext4, xfs, btrfs; tmpfs from 6.3)",
 	}, tryIdmap},
 	{Feature{

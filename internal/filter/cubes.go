@@ -2,8 +2,10 @@ package filter
 
 import (
 	"errors"
-	"fmt"
+	"maps"
 	"math/bits"
+	"slices"
+	"strconv"
 )
 
 // maxCubes bounds the conditions into which one call is taken apart for
@@ -11,12 +13,62 @@ import (
 // take it 10 ms, a few thousand over several arguments minutes (2.5.4).
 const maxCubes = 512
 
-// ErrInexpressible is in the error of [Reference] when a call's rules would
-// need more than 512 conditions of libseccomp's, or all calls together more
-// than 4096: ordered comparisons on several arguments at once, above all in
-// rules that contradict each other. Equalities and masks of one verdict are one condition each. Nor does
-// libseccomp take the errno 4095.
-var ErrInexpressible = errors.New("rules have no bounded form in libseccomp")
+// maxConditions bounds the conditions of all calls together, and with them the
+// time that a policy can make the reference take.
+const maxConditions = 8 * maxCubes
+
+// errManyCubes: rules have no bounded form in libseccomp.
+var errManyCubes = errors.New("over " + strconv.Itoa(maxCubes) + " conditions")
+
+// expressed are the calls of a ruleset as libseccomp can be told them.
+type expressed struct {
+	// plain are those with one verdict, lists those with rules.
+	plain map[uint32]Verdict
+	lists map[uint32][]answered
+	// left are those that libseccomp cannot be told: their rules would need
+	// more than 512 of its conditions, or all calls together more than 4096
+	// (ordered comparisons on several arguments, or rules on one argument that
+	// contradict others on another one), or an errno that it does not take.
+	// [Agree] holds these against [Ruleset.Evaluate].
+	left map[uint32]bool
+}
+
+// express takes the rules apart.
+func (rs Ruleset) express() expressed {
+	e := expressed{plain: map[uint32]Verdict{}, lists: map[uint32][]answered{}, left: map[uint32]bool{}}
+	calls := rs.Calls
+	if rs.ExecOnce {
+		calls = maps.Clone(calls)
+		if calls == nil {
+			calls = map[uint32]Call{}
+		}
+		execve, execveat := execNumbers(rs.Arch)
+		calls[execve] = Call{Default: rs.ExecVerdict}
+		calls[execveat] = Call{Default: rs.ExecVerdict}
+	}
+	conditions := 0
+	for _, nr := range slices.Sorted(maps.Keys(calls)) {
+		call := calls[nr].simple()
+		switch {
+		case call.answers(Verdict{Kind: Errno, Errno: maxErrno}):
+			e.left[nr] = true
+		case len(call.Rules) == 0:
+			e.plain[nr] = call.Default
+		default:
+			list, err := call.cubes()
+			if err == nil {
+				list = level(list)
+			}
+			if err != nil || conditions+len(list) > maxConditions {
+				e.left[nr] = true
+				continue
+			}
+			conditions += len(list)
+			e.lists[nr] = list
+		}
+	}
+	return e
+}
 
 // cube is a set of arguments: those with args[i] & mask[i] == value[i]. It is
 // the one condition that libseccomp can express on 32 bits, where its other
@@ -74,14 +126,14 @@ func (c Call) cubes() ([]answered, error) {
 				rest = append(rest, l.minus(earlier.cube)...)
 			}
 			if left = rest; len(left) > maxCubes {
-				return nil, fmt.Errorf("%w: over %d conditions", ErrInexpressible, maxCubes)
+				return nil, errManyCubes
 			}
 		}
 		for _, l := range left {
 			out = append(out, answered{l, rule.Verdict})
 		}
 		if len(out) > maxCubes {
-			return nil, fmt.Errorf("%w: over %d conditions", ErrInexpressible, maxCubes)
+			return nil, errManyCubes
 		}
 	}
 	return out, nil
@@ -100,7 +152,7 @@ func (r Rule) cubes() ([]cube, error) {
 			}
 		}
 		if out = next; len(out) > maxCubes {
-			return nil, fmt.Errorf("%w: over %d conditions", ErrInexpressible, maxCubes)
+			return nil, errManyCubes
 		}
 	}
 	return out, nil
@@ -180,4 +232,35 @@ func (c cube) minus(d cube) []cube {
 		}
 	}
 	return out
+}
+
+// level makes every cube test every argument that any of the list tests, by
+// splitting it at a bit. libseccomp 2.5.4 loses the later tests of a rule
+// beside one that tests fewer arguments: with "arg0 == 1" beside "arg0 == 2,
+// arg1 & 15 == 1, arg2 == 0" it allows (2, 1, 1).
+func level(list []answered) []answered {
+	var tested [6]bool
+	for _, a := range list {
+		for i, mask := range a.mask {
+			tested[i] = tested[i] || mask != 0
+		}
+	}
+	for i := range tested {
+		if !tested[i] {
+			continue
+		}
+		var out []answered
+		for _, a := range list {
+			if a.mask[i] != 0 {
+				out = append(out, a)
+				continue
+			}
+			a.mask[i] = 1
+			out = append(out, a)
+			a.value[i] = 1
+			out = append(out, a)
+		}
+		list = out
+	}
+	return list
 }

@@ -4,6 +4,7 @@ package filter
 
 import (
 	"errors"
+	"maps"
 	"runtime"
 	"strings"
 	"testing"
@@ -97,28 +98,57 @@ func TestReferenceRefuses(t *testing.T) {
 	if _, err := Reference(Ruleset{Arch: foreignArch()}); err == nil || !strings.Contains(err.Error(), "native") {
 		t.Errorf("got %v, want an error for a foreign architecture", err)
 	}
-	r := Rule{Verdict: allow}
+}
+
+// TestLeftToEvaluate: rules that libseccomp cannot be told are held against the
+// ruleset's own meaning, and a program that differs is still found out.
+func TestLeftToEvaluate(t *testing.T) {
+	ordered := Rule{Verdict: allow}
 	for i := range uint8(6) {
-		r.Tests = append(r.Tests, Test{Index: i, Op: Less, Value: 0x55555555})
+		ordered.Tests = append(ordered.Tests, Test{Index: i, Op: Less, Value: 0x55555555})
 	}
-	rs := Ruleset{Arch: runtime.GOARCH, Calls: map[uint32]Call{1: {Rules: []Rule{r}}}}
-	if _, err := Reference(rs); !errors.Is(err, ErrInexpressible) {
-		t.Errorf("got %v, want ErrInexpressible", err)
-	}
-	if _, err := Compile(rs); err != nil {
-		t.Errorf("Compile: %v", err)
-	}
-	r = Rule{Verdict: allow, Tests: []Test{{Op: Less, Value: 0xff}, {Index: 1, Op: Less, Value: 0xffff}}}
-	rs = Ruleset{Arch: runtime.GOARCH, Calls: map[uint32]Call{}}
+	small := Rule{Verdict: allow, Tests: []Test{{Op: Less, Value: 0xff}, {Index: 1, Op: Less, Value: 0xffff}}}
+	many := map[uint32]Call{}
 	for nr := range uint32(40) {
-		rs.Calls[nr] = Call{Rules: []Rule{r}}
+		many[nr] = Call{Rules: []Rule{small}}
 	}
-	if _, err := Reference(rs); !errors.Is(err, ErrInexpressible) {
-		t.Errorf("many calls: got %v, want ErrInexpressible", err)
-	}
-	rs = Ruleset{Arch: runtime.GOARCH, Default: Verdict{Kind: Errno, Errno: maxErrno}, Calls: map[uint32]Call{1: {Default: Verdict{Kind: Errno, Errno: maxErrno}}}}
-	if _, err := Reference(rs); !errors.Is(err, ErrInexpressible) {
-		t.Errorf("errno %d: got %v, want ErrInexpressible", maxErrno, err)
+	last := Verdict{Kind: Errno, Errno: maxErrno}
+	for _, tt := range []struct {
+		name  string
+		calls map[uint32]Call
+		left  uint32 // one that is left
+	}{
+		{"ordered comparisons", map[uint32]Call{1: {Rules: []Rule{ordered}}}, 1},
+		{"many calls", many, 39},
+		{"errno", map[uint32]Call{1: {Default: last}}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rs := Ruleset{Arch: runtime.GOARCH, Default: last, Calls: tt.calls}
+			if !rs.express().left[tt.left] {
+				t.Fatalf("call %d is not left", tt.left)
+			}
+			p, err := Compile(rs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ref, err := Reference(rs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := Agree(rs, p.Insns, ref); err != nil {
+				t.Error(err)
+			}
+			other := Ruleset{Arch: runtime.GOARCH, Default: last, Calls: maps.Clone(tt.calls)}
+			c := tt.calls[tt.left]
+			other.Calls[tt.left] = Call{Rules: c.Rules, Default: Verdict{Kind: Errno, Errno: 1}}
+			wrong, err := Compile(other)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := Agree(rs, wrong.Insns, ref); !errors.Is(err, ErrDisagree) {
+				t.Errorf("another default of call %d: %v, want ErrDisagree", tt.left, err)
+			}
+		})
 	}
 }
 
@@ -174,9 +204,6 @@ func FuzzCompile(f *testing.F) {
 			return // no reference; see Reference
 		}
 		ref, err := Reference(rs)
-		if errors.Is(err, ErrInexpressible) {
-			return
-		}
 		if err != nil {
 			t.Fatalf("reference: %v\n%s", err, Describe(rs))
 		}

@@ -33,6 +33,14 @@ func newData(arch, nr uint32, ip uint64, args [6]uint64) *data {
 	return d
 }
 
+// args are the arguments that newData was given.
+func (d *data) args() (args [6]uint64) {
+	for i := range args {
+		args[i] = uint64(d[offArgs/4+2*i]) | uint64(d[offArgs/4+2*i+1])<<32
+	}
+	return args
+}
+
 var errEnd = errors.New("program ends without an answer")
 
 func interpret(code []insn, d *data) (uint32, error) {

@@ -41,7 +41,7 @@ func TypeOf(name string) plan.ParamType {
 // whoever opens it. The error names the parameter and is for the caller.
 func Check(p *plan.Param, value string) error {
 	wrong := func(why string) error {
-		return errors.New("--" + p.Name + " " + quote(value) + ": " + why)
+		return errors.New("--" + p.Name + said(p, value) + ": " + why)
 	}
 	if strings.IndexByte(value, 0) >= 0 {
 		return wrong("has a NUL byte")

@@ -15,6 +15,11 @@ import (
 // that the manifest does not mean to give away. Behind a text of the manifest,
 // as in `--file={{file}}`, it may be anything. The error is for the caller.
 func Expand(words []plan.Word, list []plan.Param, values []Value, cwd string) ([]string, error) {
+	for i := range list {
+		if list[i].Secret && i < len(values) && len(values[i].Items) > 0 && !values[i].read {
+			return nil, errors.New("--" + list[i].Name + " is secret: only a run with --direct reads it from a descriptor of the caller's")
+		}
+	}
 	e := expansion{list: list, values: values, cwd: cwd}
 	for _, w := range words {
 		if err := e.word(w); err != nil {
@@ -90,7 +95,7 @@ func (e *expansion) word(w plan.Word) error {
 // the manifest's own.
 func (e *expansion) add(arg string, from int) error {
 	if from >= 0 && arg != "" && arg[0] == '-' && e.values[from].Given && !mayDash(&e.list[from]) {
-		return errors.New("--" + e.list[from].Name + " " + quote(arg) + ": begins with -, so the program would take it for an option")
+		return errors.New("--" + e.list[from].Name + said(&e.list[from], arg) + ": begins with -, so the program would take it for an option")
 	}
 	if len(arg) > maxArg {
 		return errors.New("an argument is longer than " + strconv.Itoa(maxArg) + " bytes")

@@ -40,6 +40,9 @@ func flag(q *plan.Param) string {
 	if q.Type == plan.ParamBool {
 		return "--" + q.Name
 	}
+	if q.Secret {
+		return "--" + q.Name + " @FD"
+	}
 	return "--" + q.Name + " " + strings.ToUpper(TypeName(q.Type))
 }
 
@@ -93,6 +96,9 @@ func explain(q *plan.Param) string {
 	}
 	if q.Type == plan.ParamString {
 		facts = append(facts, "at most "+strconv.FormatUint(q.Max, 10)+" bytes")
+	}
+	if q.Secret {
+		facts = append(facts, "read from descriptor FD, never logged")
 	}
 	if q.Required {
 		facts = append(facts, "required")

@@ -46,10 +46,13 @@ type Value struct {
 	// Given is set when the caller gave them; else they are the manifest's
 	// default.
 	Given bool
+	// read is set once Secrets has put the value of a secret in place.
+	read bool
 }
 
 // Parse reads the caller's arguments. The result has one Value for each
-// parameter, in their order; every item has passed [Check]. The error is
+// parameter, in their order; every item has passed [Check], but for those of
+// secret ones, which are @FD until [Secrets] has read them. The error is
 // ErrHelp when --help stands where a flag may stand, else it says which
 // argument is wrong, and is for the caller to read.
 //
@@ -148,7 +151,13 @@ func take(list []plan.Param, values []Value, i int, value string) error {
 	if v.Given && !p.List {
 		return errors.New("--" + p.Name + " is given twice")
 	}
-	if err := Check(p, value); err != nil {
+	err := error(nil)
+	if p.Secret {
+		_, err = secretFD(p, value)
+	} else {
+		err = Check(p, value)
+	}
+	if err != nil {
 		return err
 	}
 	v.Items, v.Given = append(v.Items, value), true

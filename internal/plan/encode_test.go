@@ -23,6 +23,7 @@ func sample() *Plan {
 			{Name: "db", Type: ParamString, Chars: "a-z", Set: [4]uint64{1, 2, 3, 4}, Max: 63, Required: true, Position: 1, Help: "name"},
 			{Name: "mode", Type: ParamEnum, List: true, Values: []string{"a", ""}, Default: "a", HasDefault: true},
 			{Name: "out", Type: ParamPath, Access: AccessCreate},
+			{Name: "token", Type: ParamString, Secret: true},
 		},
 		Words: []Word{{{Kind: PartText, Text: "--db="}, {Kind: PartParam, Param: 0}}, {{Kind: PartFlag, Text: "-v", Param: 2}}, {{Kind: PartCwd}}},
 		Chdir: "/tmp", Hostname: "sandbox", Filter: Filter{Insns: []byte{1, 2, 3, 4, 5, 6, 7, 8}, ExecOnce: []uint16{1, 2, 3, 4, 5, 6}},

@@ -62,6 +62,9 @@ type Param struct {
 	// Position is 1 for the first value that may be given without its name;
 	// 0: only by name.
 	Position uint64
+	// Secret: the caller gives @FD, the descriptor that the value is read
+	// from, and no message or record repeats the value.
+	Secret bool
 	// Help is one line for people.
 	Help string
 }
@@ -127,5 +130,6 @@ func (p *Param) walk(c codec) {
 	boolean(c, &p.Required)
 	num(c, &p.Access)
 	c.u64(&p.Position)
+	boolean(c, &p.Secret)
 	c.str(&p.Help)
 }

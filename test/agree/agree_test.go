@@ -67,7 +67,7 @@ func TestAgree(t *testing.T) {
 					continue // there the callers take turns, for the time it takes
 				}
 				tried++
-				g := draw(t, seed, i, c.tree)
+				g := generate(seed, i, c.tree)
 				t.Run(g.name, func(t *testing.T) {
 					one := &trial{T: t, caller: c, policy: g, counts: got, rand: rand.New(rand.NewPCG(seed, uint64(i)+1<<32))}
 					defer one.keep()

@@ -1,12 +1,10 @@
 package agree_test
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
 	"strings"
-	"testing"
 
 	"golang.org/x/sys/unix"
 
@@ -41,28 +39,6 @@ func ruleset(file, text string) (filter.Ruleset, error) {
 		return filter.Ruleset{}, err
 	}
 	return engine.Ruleset(in)
-}
-
-// attempts bounds how often a policy is drawn anew.
-const attempts = 20
-
-// draw generates policy i, and another one in its place while its argument
-// rules are more than libseccomp can express: those sbx refuses, because it
-// loads no filter that libseccomp's does not agree with.
-func draw(t *testing.T, seed uint64, i int, tree *tree) generated {
-	t.Helper()
-	for attempt := range attempts {
-		g := generate(seed, i, attempt, tree)
-		rs, err := ruleset(g.name, g.text)
-		if err != nil {
-			t.Fatalf("%v\npolicy:\n%s", err, g.text)
-		}
-		if _, err := filter.Reference(rs); !errors.Is(err, filter.ErrInexpressible) {
-			return g
-		}
-	}
-	t.Fatalf("policy %d: libseccomp can express none of %d", i, attempts)
-	return generated{}
 }
 
 // verdict is what the ruleset says of a call; that the program in the plan
