@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -89,6 +90,35 @@ func TestScript(t *testing.T) {
 					ts.Fatalf("exit status %d, want %d", got, want)
 				}
 				ts.Check(nothingLeft(bin))
+			},
+			// daemon ARG... runs `sbx serve ARG...` until the script's end and
+			// waits until it answers.
+			"daemon": func(ts *testscript.TestScript, neg bool, args []string) {
+				cmd := exec.Command(filepath.Join(bin, "sbx"), append([]string{"serve"}, args...)...)
+				cmd.Dir = ts.Getenv("WORK")
+				for _, name := range []string{"HOME", "PATH", "SBX_STATE", "SBX_RUNTIME", "XDG_CONFIG_HOME", "SBX_REGISTRY"} {
+					cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+				}
+				var said bytes.Buffer
+				cmd.Stderr = &said
+				ts.Check(cmd.Start())
+				ended := make(chan error, 1)
+				go func() { ended <- cmd.Wait() }()
+				ts.Defer(func() {
+					cmd.Process.Signal(syscall.SIGTERM)
+					if err := <-ended; err != nil {
+						ts.Logf("sbx serve: %v: %s", err, said.String())
+					}
+				})
+				for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+					sockets, _ := filepath.Glob(ts.Getenv("SBX_RUNTIME") + "/*.admin")
+					if len(sockets) > 0 {
+						return
+					}
+					if len(ended) > 0 || time.Now().After(end) {
+						ts.Fatalf("sbx serve does not answer")
+					}
+				}
 			},
 		},
 	})

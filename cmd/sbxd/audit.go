@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -36,8 +35,7 @@ func auditCommand() *cobra.Command {
 }
 
 func auditVerifyCommand() *cobra.Command {
-	var asJSON bool
-	var output string
+	var out output
 	var anchors []string
 	c := &cobra.Command{Use: "verify [FILE...]", Short: "Check that no line of the audit log was changed or removed; exit 1 when one was",
 		Long: `Checks that each line names the hash of the one before it, across all files of
@@ -48,6 +46,10 @@ directory stands for the chain in it.
 That the newest lines were cut off can be seen only with --anchor: the head
 that an earlier verify printed, kept on another machine.`,
 		RunE: func(cmd *cobra.Command, paths []string) error {
+			asJSON, err := out.wantJSON()
+			if err != nil {
+				return err
+			}
 			marks, err := parseAnchors(anchors)
 			if err != nil {
 				return &statusError{125, err, "--anchor SEQUENCE:HASH, as `sbx audit verify` prints it"}
@@ -65,10 +67,8 @@ that an earlier verify printed, kept on another machine.`,
 				answer.Chains = append(answer.Chains, res)
 				answer.OK = answer.OK && res.Broken == nil && res.Anchored
 			}
-			if asJSON || output == "json" {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetIndent("", "  ")
-				if err := e.Encode(answer); err != nil {
+			if asJSON {
+				if err := printJSON(cmd.OutOrStdout(), answer); err != nil {
 					return err
 				}
 				if !answer.OK {
@@ -78,8 +78,7 @@ that an earlier verify printed, kept on another machine.`,
 			}
 			return answer.print(cmd.OutOrStdout())
 		}}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().StringVarP(&output, "output", "o", "", "json for JSON")
+	out.flags(c)
 	c.Flags().StringArrayVar(&anchors, "anchor", nil, "a line that must be there, SEQUENCE:HASH")
 	return c
 }

@@ -23,9 +23,9 @@ type commands struct {
 	// hear is told of every change that came in force or was refused; it is
 	// set before the daemon listens.
 	mu   sync.Mutex
-	hear func(daemon.Reload)
-	// early are the changes before anybody heard.
-	early []daemon.Reload
+	hear func(loader.Event)
+	// early are the events before anybody heard.
+	early []loader.Event
 }
 
 // openCommands loads the registry, "" for the built-in one alone, and keeps it
@@ -53,40 +53,29 @@ func openCommands(dir string, list []string) (*commands, error) {
 	return c, nil
 }
 
-// notify turns an event of the loader into a change that observers are told.
+// notify hands an event of the loader on.
 func (c *commands) notify(e loader.Event) {
 	sayEvent(e)
-	r := daemon.Reload{Generation: e.Generation, Time: time.Now()}
-	switch e.Kind {
-	case loader.Rejected:
-		r.Rejected = map[string]string{e.Name: e.Reason}
-	case loader.Damaged:
-		r.Err = errors.New(e.Reason)
-	case loader.Rebuilt, loader.Violated:
-		return
-	default:
-		r.Changed = []string{e.Name}
-	}
 	c.mu.Lock()
 	hear := c.hear
 	if hear == nil {
-		c.early = append(c.early, r)
+		c.early = append(c.early, e)
 	}
 	c.mu.Unlock()
 	if hear != nil {
-		hear(r)
+		hear(e)
 	}
 }
 
-// listen tells f of every change, those that were before it first.
-func (c *commands) listen(f func(daemon.Reload)) {
+// listen tells f of every event, those that were before it first.
+func (c *commands) listen(f func(loader.Event)) {
 	c.mu.Lock()
 	c.hear = f
 	early := c.early
 	c.early = nil
 	c.mu.Unlock()
-	for _, r := range early {
-		f(r)
+	for _, e := range early {
+		f(e)
 	}
 }
 

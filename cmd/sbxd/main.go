@@ -53,6 +53,11 @@ func run(args []string, stdout io.Writer) int {
 		treeCommand(),
 		diffCommand(),
 		auditCommand(),
+		statusCommand(),
+		psCommand(),
+		killCommand(),
+		eventsCommand(),
+		reloadCommand(),
 		doctorCommand(),
 		serveCommand(),
 		versionCommand(),
@@ -81,11 +86,6 @@ var notBuilt = []string{
 	"learn",
 	"why",
 	"analyze",
-	"status",
-	"ps",
-	"kill",
-	"events",
-	"reload",
 	"man",
 }
 

@@ -113,7 +113,7 @@ func TestChain(t *testing.T) {
 			t.Errorf("anchor %d: %+v, %v", tt.anchor.Seq, res, err)
 		}
 	}
-	for name, mode := range map[string]os.FileMode{"": 0o700 | os.ModeDir, Current: 0o600, lockName: 0o600} {
+	for name, mode := range map[string]os.FileMode{"": 0o700 | os.ModeDir, Current: 0o600, lockName(Current): 0o600} {
 		if st, err := os.Stat(dir + "/" + name); err != nil || st.Mode() != mode {
 			t.Errorf("%q: mode %v, %v", name, st.Mode(), err)
 		}
@@ -282,7 +282,7 @@ func TestRotation(t *testing.T) {
 	if res.Lines != 103 || len(res.Files) != len(full)+1 {
 		t.Errorf("%+v", res)
 	}
-	if err := os.Rename(dir+"/"+Current, dir+"/"+fullName(firstLine(t, dir+"/"+Current))); err != nil {
+	if err := os.Rename(dir+"/"+Current, dir+"/"+fullName(Current, firstLine(t, dir+"/"+Current))); err != nil {
 		t.Fatal(err)
 	}
 	open(t, dir, Options{}).Close()
@@ -296,6 +296,17 @@ func TestRotation(t *testing.T) {
 	}
 	if res, _ := VerifyDir(dir, nil); res.Broken == nil || !strings.Contains(res.Broken.Why, "sequence number") || res.Broken.File != full[3] {
 		t.Errorf("a file was removed: %+v", res)
+	}
+
+	dir = t.TempDir()
+	l = open(t, dir, Options{MaxSize: 4 << 10, Name: "other.log"})
+	for range 30 {
+		add(t, l, Record{Event: Refusal, Reason: strings.Repeat("x", 100)})
+	}
+	l.Close()
+	others, _ := filepath.Glob(dir + "/other.log*")
+	if res, err := VerifyFiles(others, nil); err != nil || res.Broken != nil || res.Lines != 33 || len(others) < 2 {
+		t.Errorf("under another name: %+v, %v", res, err)
 	}
 
 	dir = t.TempDir()

@@ -41,6 +41,9 @@ var ErrClosed = errors.New("the audit log is closed")
 
 // Options of a log. The zero value is what a daemon wants.
 type Options struct {
+	// Name is the current file's; "" is Current. The lock and the full files
+	// are called after it.
+	Name string
 	// MaxSize is when a file is full, in bytes; 0 means DefaultMaxSize.
 	MaxSize int64
 	// Keep is how many full files are kept beside the current one; the oldest

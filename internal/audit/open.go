@@ -16,19 +16,21 @@ import (
 	"github.com/sbx-project/sbx/internal/safefs"
 )
 
-// Names in the directory of a chain. A full file is called Current and the
-// sequence number of its first line, in 20 digits, so that names sort.
+// Names in the directory of a chain. A full file is called like the current one
+// and the sequence number of its first line, in 20 digits, so that names sort.
 const (
-	Current  = "audit.jsonl"
-	lockName = "audit.lock"
+	Current = "audit.jsonl"
 )
 
+// lockName is the lock of a chain.
+func lockName(current string) string { return "." + current + ".lock" }
+
 // fullName is the name of a full file that begins with line first.
-func fullName(first uint64) string { return fmt.Sprintf("%s.%020d", Current, first) }
+func fullName(current string, first uint64) string { return fmt.Sprintf("%s.%020d", current, first) }
 
 // fullNumber is the number in the name of a full file.
-func fullNumber(name string) (uint64, bool) {
-	digits, ok := strings.CutPrefix(name, Current+".")
+func fullNumber(current, name string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(name, current+".")
 	if !ok || len(digits) != 20 {
 		return 0, false
 	}
@@ -50,6 +52,9 @@ func fullNumber(name string) (uint64, bool) {
 func Open(dir string, opt Options) (*Log, error) {
 	if opt.MaxSize <= 0 {
 		opt.MaxSize = DefaultMaxSize
+	}
+	if opt.Name == "" {
+		opt.Name = Current
 	}
 	if opt.Now == nil {
 		opt.Now = time.Now
@@ -78,7 +83,7 @@ func Open(dir string, opt Options) (*Log, error) {
 
 // takeOver locks, finds the newest line and writes the lines of a start.
 func (l *Log) takeOver() error {
-	lock, err := l.openat(lockName, unix.O_RDWR|unix.O_CREAT)
+	lock, err := l.openat(lockName(l.opt.Name), unix.O_RDWR|unix.O_CREAT)
 	if err != nil {
 		return err
 	}
@@ -89,7 +94,7 @@ func (l *Log) takeOver() error {
 		}
 		return fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
-	l.file, err = l.openat(Current, unix.O_RDWR|unix.O_CREAT|unix.O_APPEND)
+	l.file, err = l.openat(l.opt.Name, unix.O_RDWR|unix.O_CREAT|unix.O_APPEND)
 	if err != nil {
 		return err
 	}
@@ -140,7 +145,7 @@ func (l *Log) continueFull() error {
 	if err != nil || len(full) == 0 {
 		return err
 	}
-	name := fullName(full[len(full)-1])
+	name := fullName(l.opt.Name, full[len(full)-1])
 	f, err := l.openat(name, unix.O_RDONLY)
 	if err != nil {
 		return err
@@ -229,7 +234,7 @@ func (l *Log) fullFiles() ([]uint64, error) {
 	}
 	var full []uint64
 	for _, n := range names {
-		if first, ok := fullNumber(n); ok {
+		if first, ok := fullNumber(l.opt.Name, n); ok {
 			full = append(full, first)
 		}
 	}
@@ -322,10 +327,10 @@ func (l *Log) next() error {
 	}
 	d := int(l.dir.Fd())
 	// RENAME_NOREPLACE: a full file is never written over.
-	if err := unix.Renameat2(d, Current, d, fullName(first), unix.RENAME_NOREPLACE); err != nil {
-		return fmt.Errorf("rename %s: %w", Current, err)
+	if err := unix.Renameat2(d, l.opt.Name, d, fullName(l.opt.Name, first), unix.RENAME_NOREPLACE); err != nil {
+		return fmt.Errorf("rename %s: %w", l.opt.Name, err)
 	}
-	file, err := l.openat(Current, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_APPEND)
+	file, err := l.openat(l.opt.Name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_APPEND)
 	if err != nil {
 		return err
 	}
@@ -347,7 +352,7 @@ func (l *Log) prune() error {
 		return err
 	}
 	for len(full) > l.opt.Keep {
-		if err := unix.Unlinkat(int(l.dir.Fd()), fullName(full[0]), 0); err != nil {
+		if err := unix.Unlinkat(int(l.dir.Fd()), fullName(l.opt.Name, full[0]), 0); err != nil {
 			return err
 		}
 		full = full[1:]

@@ -241,7 +241,7 @@ func VerifyDir(dir string, anchors []Anchor) (Result, error) {
 		return Result{}, err
 	}
 	paths = slices.DeleteFunc(paths, func(p string) bool {
-		_, ok := fullNumber(filepath.Base(p))
+		_, ok := fullNumber(Current, filepath.Base(p))
 		return !ok
 	})
 	var files []*os.File
@@ -317,9 +317,7 @@ func verifyOpen(files []*os.File, anchors []Anchor) (Result, error) {
 			continue
 		}
 		first := firstOf(f)
-		if n, ok := fullNumber(filepath.Base(f.Name())); first == 0 && ok {
-			first = n
-		} else if first == 0 {
+		if first == 0 {
 			first = ^uint64(0) // an empty current file
 		}
 		list = append(list, numbered{f, first})

@@ -248,6 +248,9 @@ func (c *call) launch(o runner.Options) {
 	}
 	o.Started = func(pid int) {
 		l.pid.Store(int64(pid))
+		if o, ok := c.s.cfg.Observer.(LaunchObserver); ok {
+			o.RunLaunched(info, time.Since(c.start))
+		}
 		c.conn.Send(wire.TypeBegun, binary.LittleEndian.AppendUint64(nil, uint64(pid)))
 	}
 	report := runner.Run(o)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"os"
 	"time"
 
 	"github.com/sbx-project/sbx/internal/plan"
@@ -62,6 +63,10 @@ type Config struct {
 	Commands Commands
 	// Observer is told what happens; nil: nobody is.
 	Observer Observer
+	// Socket is a listening run socket that the service manager opened in Dir;
+	// nil: the daemon makes one. It is the daemon's from Listen on, and stays
+	// where it is when the daemon ends.
+	Socket *os.File
 	// Audited: the Observer keeps a record of every run.
 	Audited bool
 	// Registries are the directories that are served, which no run is shown.

@@ -19,6 +19,8 @@ type socket struct {
 	fd   int
 	lock *os.File
 	path string
+	// kept: the service manager listens on, so the file stays.
+	kept bool
 }
 
 // listen makes the runtime directory and the socket. The lock is held as long
@@ -29,7 +31,7 @@ type socket struct {
 // directory. What privilege is held: the daemon's. What has been checked:
 // nothing. What fails closed: every component belongs to root or the daemon
 // and nobody else can write it (safefs), or there is no socket.
-func listen(dir, key string) (*socket, error) {
+func listen(dir, key string, given *os.File) (*socket, error) {
 	path := dir + "/" + ctl.SocketName(key)
 	const longest = 107 // sun_path of unix(7), without its NUL
 	if len(path) > longest {
@@ -60,6 +62,13 @@ func listen(dir, key string) (*socket, error) {
 		s.lock.Close()
 		return nil, &os.PathError{Op: "remove", Path: path, Err: err}
 	}
+	if given != nil {
+		if err := s.take(d, ctl.SocketName(key), given); err != nil {
+			s.close()
+			return nil, err
+		}
+		return s, nil
+	}
 	if s.fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err == nil {
 		if err = unix.Bind(s.fd, &unix.SockaddrUnix{Name: path}); err == nil {
 			// Who may connect: root's daemon asks everybody in, and looks at
@@ -83,7 +92,9 @@ func listen(dir, key string) (*socket, error) {
 // close takes the socket away and gives up the lock.
 func (s *socket) close() {
 	if s.fd >= 0 {
-		unix.Unlink(s.path)
+		if !s.kept {
+			unix.Unlink(s.path)
+		}
 		unix.Close(s.fd)
 	}
 	s.lock.Close()

@@ -75,6 +75,13 @@ type Observer interface {
 	Reloaded(Reload)
 }
 
+// LaunchObserver is an Observer who wants to know how long launches take.
+type LaunchObserver interface {
+	// RunLaunched is called when the workload runs, took after the request
+	// was accepted.
+	RunLaunched(i RunInfo, took time.Duration)
+}
+
 // Observers tells several observers, in order.
 type Observers []Observer
 
@@ -93,6 +100,15 @@ func (all Observers) RunStarted(i RunInfo) error {
 		return err
 	}
 	return nil
+}
+
+// RunLaunched tells those who want to know.
+func (all Observers) RunLaunched(i RunInfo, took time.Duration) {
+	for _, o := range all {
+		if l, ok := o.(LaunchObserver); ok {
+			l.RunLaunched(i, took)
+		}
+	}
 }
 
 // RunEnded tells them all.

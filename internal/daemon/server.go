@@ -50,7 +50,7 @@ func Listen(cfg Config) (*Server, error) {
 	raiseFiles()
 	s := &Server{cfg: cfg, quota: quota{bounds: cfg.Bounds}, runs: map[string]*live{}}
 	var err error
-	if s.socket, err = listen(cfg.Dir, cfg.Key); err != nil {
+	if s.socket, err = listen(cfg.Dir, cfg.Key, cfg.Socket); err != nil {
 		return nil, err
 	}
 	if s.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {

@@ -208,7 +208,7 @@ func (m *Metrics) handler() http.Handler {
 func (m *Metrics) RunStarted(daemon.RunInfo) error { return nil }
 
 // RunLaunched counts how long it took until the workload ran.
-func (m *Metrics) RunLaunched(took time.Duration) { m.launch.Observe(took.Seconds()) }
+func (m *Metrics) RunLaunched(_ daemon.RunInfo, took time.Duration) { m.launch.Observe(took.Seconds()) }
 
 // RunEnded counts a run.
 func (m *Metrics) RunEnded(i daemon.RunInfo, r *runner.Report) {

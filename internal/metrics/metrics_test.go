@@ -73,7 +73,7 @@ func TestMetrics(t *testing.T) {
 	ended(m, "jq", &runner.Report{Outcome: runner.OK})
 	ended(m, "jq", &runner.Report{Outcome: runner.Violation, Violations: []runner.Call{{Kind: "syscall"}, {Kind: "$(new)"}}})
 	ended(m, "jq", &runner.Report{Outcome: "another"})
-	m.RunLaunched(1500 * time.Microsecond)
+	m.RunLaunched(daemon.RunInfo{}, 1500*time.Microsecond)
 	m.Refused(daemon.Refusal{Status: 126})
 	m.Refused(daemon.Refusal{Status: 3})
 	m.Reloaded(daemon.Reload{Time: time.Unix(1700000000, 0)})
@@ -170,7 +170,7 @@ func TestSelect(t *testing.T) {
 		wg.Go(func() {
 			for range 20 {
 				scrape(t, m)
-				m.RunLaunched(time.Millisecond)
+				m.RunLaunched(daemon.RunInfo{}, time.Millisecond)
 			}
 		})
 	}

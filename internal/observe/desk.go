@@ -145,26 +145,60 @@ func (d *Desk) Refused(r daemon.Refusal) {
 
 // Reloaded records what came of a reload.
 func (d *Desk) Reloaded(r daemon.Reload) {
-	res := d.keep(r)
+	res := d.keep(r, 0)
 	rec := audit.Record{Event: audit.Reload, Generation: r.Generation, Verdict: 200, Reason: res.Error}
 	if !res.Loaded {
 		rec.Verdict = 0
 	}
 	d.record(rec)
 	d.opt.Events.Publish(admin.Event{Kind: admin.Reloaded, Generation: r.Generation, Reload: &res, Time: r.Time})
-	for _, c := range res.Changed {
-		d.record(audit.Record{Event: audit.Change, Command: c, Generation: r.Generation})
-		d.opt.Events.Publish(admin.Event{Kind: admin.Replaced, Command: c, Generation: r.Generation})
-	}
+	// What changed is told by Changed; what was rejected before, and still is,
+	// by nobody else.
 	for _, c := range res.Rejected {
-		d.record(audit.Record{Event: audit.Change, Command: c.Command, Generation: r.Generation, Outcome: "rejected", Reason: c.Reason, Verdict: c.Verdict})
-		d.opt.Events.Publish(admin.Event{Kind: admin.NotTaken, Command: c.Command, Generation: r.Generation, Reason: c.Reason})
+		d.record(audit.Record{Event: audit.Change, Command: c.Command, Generation: r.Generation, Outcome: string(admin.NotTaken), Reason: c.Reason, Verdict: c.Verdict})
 	}
 }
 
-// keep remembers a reload, in the API's form.
-func (d *Desk) keep(r daemon.Reload) admin.Reload {
+// Change is what happened to one command, by a change on disk, a violation or
+// an operator.
+type Change struct {
+	Kind                       admin.Kind
+	Command, Version, Revision string
+	// InForce is the version in force afterwards; Generation the number.
+	InForce    string
+	Generation uint64
+	// Verdict is 200, 409, 412, or 0 where none was asked; Reason says why.
+	Verdict int
+	Reason  string
+}
+
+// Changed records what happened to one command. A change on disk counts as a
+// reload of its own in the status.
+func (d *Desk) Changed(c Change) {
+	event := audit.Change
+	switch c.Kind {
+	case admin.Reverted:
+		event = audit.Revert
+	case admin.Quarantine:
+		event = audit.Quarantine
+	case admin.NotTaken:
+		d.keep(daemon.Reload{Generation: c.Generation, Rejected: map[string]string{c.Command: c.Reason}, Time: time.Now()}, c.Verdict)
+	case admin.Registered, admin.Replaced, admin.Rebuilt, admin.RetiredKind:
+		d.keep(daemon.Reload{Generation: c.Generation, Changed: []string{c.Command}, Time: time.Now()}, 0)
+	}
+	d.record(audit.Record{
+		Event: event, Command: c.Command, Version: c.Version, Revision: c.Revision, Generation: c.Generation, Outcome: string(c.Kind), Verdict: c.Verdict, Reason: c.Reason, RevertedTo: c.InForce,
+	})
+	d.opt.Events.Publish(admin.Event{Kind: c.Kind, Command: c.Command, Version: c.Version, Revision: c.Revision, Generation: c.Generation, Reason: c.Reason})
+}
+
+// keep remembers a reload, in the API's form. verdict is that of what was
+// rejected, where it is known.
+func (d *Desk) keep(r daemon.Reload, verdict int) admin.Reload {
 	res := view(r)
+	for i := range res.Rejected {
+		res.Rejected[i].Verdict = verdict
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if res.Loaded {

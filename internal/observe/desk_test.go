@@ -141,12 +141,21 @@ func TestReload(t *testing.T) {
 	if res, err = d.Reload(t.Context(), admin.Actor{Address: "127.0.0.1:9"}, nil); err != nil || res.Loaded || res.LastSuccess == nil || res.Rejected[0].Reason != "no such syscall" || res.Changed == nil {
 		t.Errorf("%+v, %v", res, err)
 	}
+	d.Changed(Change{Kind: admin.Registered, Command: "new", Generation: 9})
+	if last := d.Status().Reload; !last.Loaded || last.Changed[0] != "new" {
+		t.Errorf("a new bundle: %+v", last)
+	}
+	d.Changed(Change{Kind: admin.NotTaken, Command: "old", Generation: 9, Verdict: 412, Reason: "signature"})
+	if last := d.Status().Reload; last.Loaded || last.Rejected[0].Verdict != 412 || last.LastSuccess == nil {
+		t.Errorf("a bad bundle: %+v", last)
+	}
+	d.Changed(Change{Kind: admin.Reverted, Command: "old", Generation: 10, InForce: "1.0.0", Reason: "violation"})
 	six := uint64(6)
 	if _, err := d.Reload(t.Context(), admin.Actor{}, &six); !errors.Is(err, admin.ErrGeneration) {
 		t.Errorf("another generation: %v", err)
 	}
 	text := written(t, dir)
-	for _, want := range []string{`"event":"operator","caller":{"uid":1000`, `"why":"by token from 127.0.0.1:9"`, `"event":"reload","generation":8,"verdict":200`, `"outcome":"rejected"`} {
+	for _, want := range []string{`"event":"operator","caller":{"uid":1000`, `"why":"by token from 127.0.0.1:9"`, `"event":"reload","generation":8,"verdict":200`, `"outcome":"rejected"`, `"event":"change","command":"old","generation":9`, `"verdict":412`, `"event":"revert","command":"old"`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s in %s", want, text)
 		}
