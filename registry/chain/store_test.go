@@ -232,11 +232,22 @@ func TestASignatureIsAddedAndReplaced(t *testing.T) {
 }
 
 // TestVerity: stored files are under fs-verity exactly where the file system
-// puts any file under it.
+// puts any file under it: in a guest of test/vm that is /scratch.
 func TestVerity(t *testing.T) {
-	dir := t.TempDir() + "/s"
+	tops := []string{t.TempDir()}
+	if top, err := os.MkdirTemp("/scratch", "chain-*"); err == nil {
+		t.Cleanup(func() { os.RemoveAll(top) })
+		tops = append(tops, top)
+	}
+	for _, top := range tops {
+		testVerity(t, top+"/s")
+	}
+}
+
+func testVerity(t *testing.T, dir string) {
+	t.Helper()
 	c := openChain(t, dir, Exclusive)
-	b, open := bundle("x", "1.0.0")
+	b, open := bundle("x", versionOf(1))
 	must(t, c.Put(b, open, []byte("signature")))
 	got, err := c.Verity(b.Digest)
 	must(t, err)
@@ -256,6 +267,20 @@ func TestVerity(t *testing.T) {
 		if f, err := os.OpenFile(path, os.O_WRONLY, 0); err == nil {
 			f.Close()
 			t.Error("a protected file was opened for writing")
+		}
+		must(t, os.Chmod(path, storedFile))
+	}
+	s, err := advance(c, nil) // it is made durable, read and removed as any other
+	must(t, err)
+	wantGeneration(t, c, s, 1)
+	stray, openStray := bundle("x", "9.9.9")
+	must(t, c.Put(stray, openStray, nil))
+	_, err = advance(c, s)
+	must(t, err)
+	must(t, c.Collect(nil))
+	for digest, want := range map[string]error{stray.Digest: ErrNotStored, b.Digest: nil} {
+		if _, err := c.Load("x", digest); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", digest, err, want)
 		}
 	}
 	if _, err := c.Verity("sha256:" + strings.Repeat("0", 64)); !errors.Is(err, fs.ErrNotExist) {

@@ -67,8 +67,9 @@ func scratchDisk(mib int) (*os.File, error) {
 		return nil, err
 	}
 	// No journal: the disk lives as long as one run. No reserved blocks and an
-	// inode for 4 KiB, because tests of file counts fill it.
-	cmd := exec.Command(mkfs, "-q", "-F", "-O", "^has_journal", "-m", "0", "-i", "4096", "-L", diskScratch, "/proc/self/fd/3")
+	// inode for 4 KiB, because tests of file counts fill it. fs-verity, for what
+	// registry/chain stores; before 6.3 it needs blocks of a page.
+	cmd := exec.Command(mkfs, "-q", "-F", "-O", "^has_journal,verity", "-b", "4096", "-m", "0", "-i", "4096", "-L", diskScratch, "/proc/self/fd/3")
 	cmd.ExtraFiles = []*os.File{f}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
