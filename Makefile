@@ -6,7 +6,8 @@
 #   make test            everything: checks, unit, integration, guests; ends with what was skipped
 #   make test-host       the same without the guests
 #   make test-vm         test/integration in QEMU guests (test/vm/vm.mk has more)
-#   make soak            the long runs: SOAK times the tests that look for what is left behind
+#   make test-weak       each measure of the sandbox taken away once: which test falls; each step of a launch fails once
+#   make soak            SOAK runs in a row (100,000): memory, descriptors, groups, mounts, kernel log unchanged
 #   make race            the packages that do not clone, under the race detector, shuffled, twice
 #   make bench           what is promised about speed (BENCHFLAGS=-enforce to fail on it)
 #   make bench-once      every Go benchmark once: they still work
@@ -18,7 +19,7 @@ SHELL = /bin/bash
 .SHELLFLAGS = -o pipefail -ec
 
 FUZZTIME ?= 10s
-SOAK ?= 20
+SOAK ?= 100000
 BENCHFLAGS ?=
 BENCHTIME ?= 1x
 # 2026.2.2; run from the module proxy at this version and no other.
@@ -30,7 +31,7 @@ export GOFLAGS := -buildvcs=false $(filter-out -buildvcs=%,$(GOFLAGS))
 LDFLAGS = -s -w -X github.com/sbx-project/sbx/internal/buildinfo.Build=$(BUILD_ID)
 
 .DEFAULT_GOAL = build
-.PHONY: build setup demo test test-host soak race bench bench-once fuzz lint generate clean
+.PHONY: build setup demo test test-host test-weak soak race bench bench-once fuzz lint generate clean
 
 # sbx is what every invocation pays for: no cgo. sbxd links libseccomp.
 build: BUILD_ID = $(shell scripts/build-id)
@@ -49,6 +50,10 @@ test: setup build
 
 test-host: setup build
 	SBX_TEST_GUESTS=0 scripts/test
+
+# As root. It says for each measure which test falls, and fails if none does.
+test-weak: setup
+	SBX_TEST_ROOT=1 go test -count=1 -timeout 20m -tags weak -v ./test/weak | grep --line-buffered -v '^ *\(===\|---\) *\(RUN\|PASS\)'
 
 soak: setup build
 	scripts/soak $(SOAK)

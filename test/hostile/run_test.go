@@ -159,6 +159,7 @@ func (s *suite) environ() []string {
 		"PATH=/hostile-path:/usr/bin:/bin", "HOME=" + s.home, "HOSTILE_SECRET=canary-of-the-caller", "SUDO_USER=canary",
 		"LD_PRELOAD=", "SSH_AUTH_SOCK=/tmp/agent", "XDG_STATE_HOME=" + s.home + "/state", "XDG_RUNTIME_DIR=" + s.home + "/run",
 		"XDG_CONFIG_HOME=" + s.home + "/config", "SBX_STATE=" + s.home + "/sbx-state-" + s.name, "SBX_RUNTIME=" + s.home + "/sbx-run-" + s.name,
+		"SBX_WEAK=" + os.Getenv("SBX_WEAK"), // test/weak; no release build looks at it
 	}
 }
 

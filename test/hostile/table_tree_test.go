@@ -23,7 +23,7 @@ var identityTable = []group{
 	{line: 2, class: 'S', needs: planted0, acts: "exec-suid-root exec-sgid-root exec-file-cap exec-suid-root-rw"},
 	{line: 3, class: 'E', bare: true, acts: `chmod-suid fchmod-suid fchmodat-suid fchmodat2-suid fchmodat2-empty-suid chmod-procfd-suid
 		chmod-stray-suid chmod-sgid open-suid open-stray-suid openat-sgid openat-suid creat-suid openat2-suid tmpfile-suid
-		mkdir-sgid mkdirat-sgid mknod-suid mknodat-suid mknod-mem mknodat-kmsg mknod-whiteout mknod-block
+		mkdir-sgid mkdirat-sgid mknod-suid mknodat-suid mknod-mem mknodat-kmsg mknod-whiteout rename-whiteout mknod-block
 		xattr-capability xattr-capability-v3 xattr-trusted chown-root fchown-root fchownat-root lchown-root chown-nobody
 		immutable-setflags immutable-fssetxattr append-only-setflags`},
 	{line: 3, class: 'E', acts: "chmod-i386-suid xattrat-capability immutable-file-setattr project-id"},

@@ -11,8 +11,9 @@ import (
 )
 
 // actWrap changes what its successor inherits and becomes it:
-// ignore=SIG, block=SIG, umask=OCTAL, open=FD, close=FD, gone (a removed
-// working directory), argv0= (an empty argument vector); "--" and the command.
+// ignore=SIG, block=SIG, umask=OCTAL, open=FD, close=FD, fill (every descriptor
+// up to the limit), rlimit=NAME:VALUE (soft and hard), gone (a removed working
+// directory), empty (an empty argument vector); "--" and the command.
 func actWrap(args []string) int {
 	runtime.LockOSThread()
 	empty := false
@@ -43,6 +44,19 @@ func actWrap(args []string) int {
 					err = unix.Dup3(fd, number(value), 0)
 				}
 			}
+		case "fill":
+			for err == nil {
+				_, err = unix.Open("/dev/null", unix.O_RDWR, 0)
+			}
+			if err == unix.EMFILE {
+				err = nil
+			}
+		case "rlimit":
+			name, number, _ := strings.Cut(value, ":")
+			var n uint64
+			if n, err = strconv.ParseUint(number, 10, 64); err == nil {
+				err = unix.Setrlimit(rlimits[name], &unix.Rlimit{Cur: n, Max: n})
+			}
 		case "close":
 			err = unix.Close(number(value))
 		case "gone":
@@ -67,4 +81,9 @@ func actWrap(args []string) int {
 		argv = argv[:0]
 	}
 	return complain("execute %q: %v", args[1], unix.Exec(args[1], argv, os.Environ()))
+}
+
+var rlimits = map[string]int{
+	"AS": unix.RLIMIT_AS, "CORE": unix.RLIMIT_CORE, "CPU": unix.RLIMIT_CPU, "DATA": unix.RLIMIT_DATA, "FSIZE": unix.RLIMIT_FSIZE,
+	"MEMLOCK": unix.RLIMIT_MEMLOCK, "NOFILE": unix.RLIMIT_NOFILE, "NPROC": unix.RLIMIT_NPROC, "STACK": unix.RLIMIT_STACK,
 }

@@ -100,14 +100,15 @@ func (h *host) policy(t testing.TB, name, text string) string {
 	return h.write(t, "policy/"+name+".yaml", text, 0o644)
 }
 
-// bundle writes a one-file bundle into the caller's registry.
+// bundle writes a one-file bundle into the caller's registry. A violation kills
+// the run and does nothing else.
 func (h *host) bundle(t testing.TB, name, program, policy string) string {
 	t.Helper()
 	path := strings.ReplaceAll(name, ".", "/")
 	if dir := filepath.Dir(path); dir != "." {
 		h.mkdir(t, "registry/"+dir)
 	}
-	text := fmt.Sprintf("apiVersion: sbx/v1\nname: %s\nversion: 1.0.0\nsummary: a test\nexec: {path: %s, args: passthrough}\n", name, program)
+	text := fmt.Sprintf("apiVersion: sbx/v1\nname: %s\nversion: 1.0.0\nsummary: a test\nexec: {path: %s, args: passthrough}\non_violation: kill\n", name, program)
 	if policy != "" {
 		text += "policy:\n  " + strings.ReplaceAll(policy, "\n", "\n  ") + "\n"
 	}
@@ -157,7 +158,7 @@ func (h *host) environ(extra ...string) []string {
 	return append([]string{
 		"PATH=/usr/bin:/bin", "HOME=" + h.path("home"), "SBX_STATE=" + h.path("state"), "SBX_RUNTIME=" + h.path("run"),
 		"XDG_CONFIG_HOME=" + h.path("config"), "XDG_STATE_HOME=" + h.path("state"), "XDG_RUNTIME_DIR=" + h.path("run"),
-		"LANG=C.UTF-8",
+		"LANG=C.UTF-8", "SBX_WEAK=" + os.Getenv("SBX_WEAK"), // test/weak; no release build looks at it
 	}, extra...)
 }
 

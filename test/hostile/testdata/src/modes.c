@@ -97,6 +97,18 @@ static void device(const struct act *a)
 	held("%s: %ld", a->name, ret);
 }
 
+// whiteout leaves a device node (0/0) where a renamed file was, without mknod.
+static void whiteout(const struct act *a)
+{
+	const char *p = fresh(a->name), *to = path("rw", "whiteout-to");
+	attempt("%s", a->name);
+	long ret = sc(SYS_renameat2, AT_FDCWD, p, AT_FDCWD, to, 4);
+	struct stat st;
+	if (ret >= 0 && !lstat(p, &st) && S_ISCHR(st.st_mode))
+		through("%s: device node made", a->name);
+	held("%s: %ld", a->name, ret);
+}
+
 static void xattr(const struct act *a)
 {
 	// vfs_cap_data revision 2: cap_sys_admin permitted and effective; the
@@ -208,6 +220,7 @@ const struct act acts_modes[] = {
 	{.name = "mknod-block", .fn = device, .a = S_IFBLK, .b = DEVICE(254, 0)},
 	{.name = "mknod-mem", .fn = device, .a = S_IFCHR, .b = DEVICE(1, 1)},
 	{.name = "mknodat-kmsg", .fn = device, .a = S_IFCHR, .b = DEVICE(1, 11), .c = 1},
+	{.name = "rename-whiteout", .fn = whiteout},
 	{.name = "mknod-whiteout", .fn = device, .a = S_IFCHR, .b = 0},
 	{.name = "xattr-capability", .fn = xattr, .s = "security.capability"},
 	{.name = "xattr-capability-v3", .fn = xattr, .s = "security.capability", .b = 1},

@@ -1,0 +1,202 @@
+//go:build weak
+
+package weak
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sbx-project/sbx/internal/testenv"
+)
+
+// ordinary is the uid of the ordinary user, who owns the writable tree.
+const ordinary = 1000
+
+// launcher is one caller of the weak sbx.
+type launcher struct {
+	dir string
+	uid uint32
+	n   int
+}
+
+func newLauncher(t *testing.T, uid uint32) *launcher {
+	t.Helper()
+	l := &launcher{dir: t.TempDir(), uid: uid}
+	for _, dir := range []string{filepath.Dir(l.dir), l.dir} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chown(l.dir, int(uid), int(uid)); err != nil {
+		t.Fatal(err)
+	}
+	tree := filepath.Join(l.dir, "tree")
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(tree, ordinary, ordinary); err != nil {
+		t.Fatal(err)
+	}
+	// What makes a launch take every kind of step.
+	policy := fmt.Sprintf("filesystem: {write: [%s]}\nnetwork: {mode: loopback}\nlimits: {output_max: 1M, rlimit_nofile: 64}\n", tree)
+	if err := os.WriteFile(l.policy(), []byte(policy), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(l.policy(), int(uid), int(uid)); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func (l *launcher) policy() string { return filepath.Join(l.dir, "policy.yaml") }
+
+// launch runs a program that does nothing, with a fault.
+func (l *launcher) launch(t *testing.T, fault string) (status int, step, stderr string) {
+	t.Helper()
+	l.n++
+	result := filepath.Join(l.dir, "result-"+strconv.Itoa(l.n))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin+"/sbx", "exec", "--policy", l.policy(), "--result", result, "--", "/usr/bin/true")
+	cmd.Env = []string{"PATH=/usr/bin", "HOME=" + l.dir, "SBX_STATE=" + l.dir + "/state", "SBX_RUNTIME=" + l.dir + "/run", "SBX_FAULT=" + fault}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: l.uid, Gid: l.uid}}
+	var text bytes.Buffer
+	cmd.Stderr = &text
+	cmd.Run()
+	if ctx.Err() != nil {
+		t.Fatalf("%s: sbx hangs", fault)
+	}
+	if pids := running(); len(pids) > 0 {
+		t.Errorf("%s: processes %v are left", fault, pids)
+	}
+	if left, _ := filepath.Glob(testenv.CgroupMount() + "/sbx/run-*-" + strconv.Itoa(cmd.Process.Pid)); len(left) > 0 {
+		t.Errorf("%s: %v is left", fault, left)
+	}
+	f, err := os.Open(result)
+	if err != nil {
+		return cmd.ProcessState.ExitCode(), "", text.String()
+	}
+	defer f.Close()
+	var last struct{ Step string }
+	for scan := bufio.NewScanner(f); scan.Scan(); {
+		if err := json.Unmarshal(scan.Bytes(), &last); err != nil {
+			t.Errorf("%s: result %q: %v", fault, scan.Text(), err)
+		}
+	}
+	return cmd.ProcessState.ExitCode(), last.Step, text.String()
+}
+
+// running are the processes that run the weak sbx, copies of it that executed
+// nothing among them, after a second for them to go.
+func running() (pids []string) {
+	for end := time.Now().Add(time.Second); ; time.Sleep(time.Millisecond) {
+		pids = pids[:0]
+		links, _ := filepath.Glob("/proc/[0-9]*/exe")
+		for _, link := range links {
+			if exe, _ := os.Readlink(link); exe == bin+"/sbx" {
+				pids = append(pids, link)
+			}
+		}
+		if len(pids) == 0 || time.Now().After(end) {
+			return pids
+		}
+	}
+}
+
+// TestEveryOperationFails: each operation of init's and of PID 2's list fails
+// once. The run ends with 125 and the name of the step, and leaves nothing.
+func TestEveryOperationFails(t *testing.T) {
+	testenv.Root(t)
+	for _, who := range []struct {
+		name string
+		uid  uint32
+		// steps are some of those that must have failed.
+		steps []string
+	}{
+		{"root", 0, []string{"clone", `receive "the maps of writable trees"`, `open "/usr"`, `mount "tmpfs" on "/"`, `make device "/dev/null"`, `pivot "/"`, `set "host and domain name"`,
+			`bring up "lo"`, `make "the user namespace"`, `wait for "the maps"`, `set "the run's ids"`}},
+		{"user", ordinary, []string{`map "the user's ids"`, `mount "/dev/null" on "/dev/null"`}},
+	} {
+		t.Run(who.name, func(t *testing.T) {
+			testenv.NoLeaks(t)
+			l := newLauncher(t, who.uid)
+			if status, step, stderr := l.launch(t, ""); status != 0 {
+				t.Fatalf("without a fault: status %d at %q: %s", status, step, stderr)
+			}
+			want := append(slices.Clone(who.steps), `connect "stdout and stderr"`, `close "inherited descriptors"`, `set "the parent-death signal"`, `hide "the supervisor's arguments"`,
+				`make "a time namespace"`, `make "init undumpable"`, `make "mounts private"`, `seal "/"`, `empty "the capability bounding set"`, `empty "the capability sets"`, `set "no_new_privs"`,
+				`make "init's signal descriptor"`, `make "init's watcher"`, `foresee "the listener's descriptor"`, `make "a session"`, `reset "personality, scheduling and timer slack"`, `set "resource limits"`,
+				`change directory "/tmp"`, `restrict "files by Landlock"`, `close "descriptors"`, `unblock "signals"`, `load "the filter"`, `execute "/usr/bin/true"`)
+			seen, operations, without := map[string]bool{"clone": true}, 0, 0
+			for _, list := range []string{"init", "work"} {
+				for i := 0; ; i++ {
+					fault := list + ":" + strconv.Itoa(i)
+					status, step, stderr := l.launch(t, fault)
+					if strings.Contains(stderr, "no such operation") {
+						break
+					}
+					operations++
+					if status == 0 {
+						// One that is left out here: the way that is taken
+						// where another does not work.
+						without++
+						continue
+					}
+					seen[step] = true
+					if status != 125 || step == "" || !strings.HasPrefix(stderr, "sbx: "+step+": bad file descriptor") {
+						t.Errorf("%s: status %d, step %q, stderr %q; want 125 and the step's name", fault, status, step, stderr)
+					}
+				}
+			}
+			for _, step := range want {
+				if !seen[step] {
+					t.Errorf("no fault at %s", step)
+				}
+			}
+			if operations < 100 || without > operations/3 {
+				t.Errorf("%d operations, of which %d are not carried out here", operations, without)
+			}
+			fmt.Printf("%s: %d operations of %d steps failed once each, %d are not carried out here\n", who.name, operations-without, len(seen), without)
+		})
+	}
+}
+
+// TestEverySupervisorStepFails: so do the steps outside.
+func TestEverySupervisorStepFails(t *testing.T) {
+	testenv.Root(t)
+	for _, who := range []struct {
+		name  string
+		uid   uint32
+		steps []string
+	}{
+		{"root", 0, []string{"socketpair", "clone", "maps", "proceed", "map-namespace", "output", "signals"}},
+		{"user", ordinary, []string{"socketpair", "clone", "output", "signals"}},
+	} {
+		t.Run(who.name, func(t *testing.T) {
+			testenv.NoLeaks(t)
+			l := newLauncher(t, who.uid)
+			if status, _, stderr := l.launch(t, ""); status != 0 {
+				t.Fatalf("without a fault: status %d: %s", status, stderr)
+			}
+			for _, fault := range who.steps {
+				status, step, stderr := l.launch(t, fault)
+				if status != 125 || step == "" || !strings.HasPrefix(stderr, "sbx: "+step+": ") || !strings.Contains(stderr, "input/output error") {
+					t.Errorf("%s: status %d, step %q, stderr %q; want 125, a step and EIO", fault, status, step, stderr)
+				}
+			}
+		})
+	}
+}
