@@ -200,6 +200,32 @@ func TestScanRootGone(t *testing.T) {
 	}
 }
 
+// TestScanOtherReason: a bundle that cannot be read is told once for each
+// reason.
+func TestScanOtherReason(t *testing.T) {
+	root := tree(t, map[string]string{"a.yaml": manifest("a")})
+	d := openDir(t, root)
+	l, _ := scanned(t, d, nil, ScanOptions{})
+	for _, step := range []struct {
+		change func() error
+		want   string
+	}{
+		{func() error { return os.Chmod(root+"/a.yaml", 0o666) }, "*a"},
+		{func() error { return nil }, ""},
+		{func() error { return os.Link(root+"/a.yaml", root+"/.other") }, ""}, // the owner is looked at first
+		{func() error { return os.Chmod(root+"/a.yaml", 0o644) }, "*a"},
+		{func() error { return os.Remove(root + "/.other") }, "*a"},
+	} {
+		if err := step.change(); err != nil {
+			t.Fatal(err)
+		}
+		var c Changes
+		if l, c = scanned(t, d, l, ScanOptions{}); say(c) != step.want {
+			t.Errorf("got %q, want %q", say(c), step.want)
+		}
+	}
+}
+
 // TestScanRaw: what was read is handed over, and is what Read reads.
 func TestScanRaw(t *testing.T) {
 	root := tree(t, map[string]string{"a.yaml": manifest("a"), "a.yaml.sig": "sig"})

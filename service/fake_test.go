@@ -34,6 +34,8 @@ type fake struct {
 	broken     error // what Load says
 	loads      int
 
+	// gate, when not nil, is received from twice in each Load.
+	gate chan struct{}
 	// run, when not nil, is what a run does.
 	run func(ctx context.Context, c *Command, call Call) (*runner.Report, bool)
 }
@@ -50,6 +52,10 @@ func (f *fake) enter(what string) func() {
 
 func (f *fake) Load(_ context.Context, names ...string) (Loading, error) {
 	defer f.enter("Load")()
+	if f.gate != nil {
+		<-f.gate
+		<-f.gate
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.loads++

@@ -279,6 +279,28 @@ func TestStopWaits(t *testing.T) {
 	}
 }
 
+// TestStopDuringLoad: what is loaded while the service stops does not come in
+// force any more.
+func TestStopDuringLoad(t *testing.T) {
+	var f *fake
+	s := started(t, func(one *fake) { f = one })
+	ctx := t.Context()
+	f.gate = make(chan struct{})
+	registered, stopped := make(chan error, 1), make(chan error, 1)
+	go func() { registered <- s.Register(ctx, manifest("a", "1.0.0", "")) }()
+	f.gate <- struct{}{} // Load goes on
+	go func() { stopped <- s.Stop(ctx) }()
+	for s.State() == Running {
+		time.Sleep(time.Millisecond)
+	}
+	f.gate <- struct{}{}
+	ok(t, <-registered)
+	ok(t, <-stopped)
+	if c, err := s.Get("a"); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("in force after Stop: %+v, %v", c, err)
+	}
+}
+
 // TestCanceled: the end of the caller's context reaches the run.
 func TestCanceled(t *testing.T) {
 	begun := make(chan struct{})

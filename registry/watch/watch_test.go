@@ -215,6 +215,20 @@ func TestMovedDirectoryIsWatchedUnderItsNewName(t *testing.T) {
 	}
 }
 
+// TestMovedDirectoryAlone: the same without anything in the old place.
+func TestMovedDirectoryAlone(t *testing.T) {
+	root := t.TempDir()
+	must(t, os.MkdirAll(root+"/a/sub", 0o755))
+	w := begin(t, root, Options{})
+	must(t, os.Rename(root+"/a", root+"/b"))
+	w.named("b")
+	w.quiet()
+	write(t, root+"/b/sub/f", "1")
+	if h := w.named("b/sub/f"); !slices.Equal(h.Paths, []string{root + "/b/sub/f"}) {
+		t.Errorf("told as %q", h.Paths)
+	}
+}
+
 // TestFilesTogether: files that arrive 50 ms apart end in one hint or in
 // several, but the last comes after the last file.
 func TestFilesTogether(t *testing.T) {
