@@ -13,7 +13,9 @@ import (
 
 // Compile makes the plan. It is pure: the same input gives the same plan, on
 // every host. The error is an *Error.
-func Compile(in Input) (*plan.Plan, error) {
+func Compile(in Input) (*plan.Plan, error) { return compileWith(in, compileFilter) }
+
+func compileWith(in Input, compileFilter func(filter.Ruleset) (filter.Program, error)) (*plan.Plan, error) {
 	if err := refuseUnbuilt(&in); err != nil {
 		return nil, err
 	}

@@ -160,7 +160,7 @@ func (b *batch) offer(name string, rev life.Revision, bundle *registry.Bundle, s
 	}
 	switch v := cur.Offer(rev, b.l.revoked); {
 	case v.Unchanged:
-		return b.keep(name, stamps, nil)
+		return b.same(cur, rev, bundle, stamps)
 	case !v.Accepted() && !v.Known:
 		rev.Verdict = v.Code
 		return b.reject(name, rev, stamps, &VerdictError{v})
@@ -193,6 +193,19 @@ func (b *batch) offer(name string, rev life.Revision, bundle *registry.Bundle, s
 	}
 	b.event(e, "load "+name+" "+rev.Version)
 	return b.l.finishPlan(p, next, nil)
+}
+
+// same is a bundle that is in force already. A signature may have come since.
+func (b *batch) same(cur life.Command, rev life.Revision, bundle *registry.Bundle, stamps []plan.Stamp) *Result {
+	if now, _ := cur.Current(); now.KeyID != rev.KeyID {
+		if _, err := b.l.store(bundle); err != nil {
+			return b.keep(cur.Name, stamps, fmt.Errorf("store the signature of %s %s: %w", cur.Name, rev.Version, err))
+		}
+		rev.Proved = now.Proved
+		b.stage(cur.Activate(rev, b.generation, b.now))
+		b.reasons = append(b.reasons, "signature of "+cur.Name+" "+rev.Version)
+	}
+	return b.keep(cur.Name, stamps, nil)
 }
 
 // known is the error of a bundle that was rejected before and reported then.

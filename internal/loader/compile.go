@@ -10,12 +10,15 @@ import (
 )
 
 // compile gathers and compiles.
-func compile(req engine.Request) (*plan.Plan, error) {
+func compile(req engine.Request) (*plan.Plan, error) { return compileWith(nil, req) }
+
+// compileWith is compile with filters that are remembered.
+func compileWith(filters *engine.Filters, req engine.Request) (*plan.Plan, error) {
 	in, err := engine.Gather(req)
 	if err != nil {
 		return nil, err
 	}
-	return engine.Compile(in)
+	return filters.Compile(in)
 }
 
 // located gives an error of the policy its file, line and excerpt.

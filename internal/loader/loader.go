@@ -25,6 +25,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-project/sbx/internal/engine"
 	"github.com/sbx-project/sbx/internal/feature"
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/internal/sign"
@@ -47,6 +48,10 @@ type Options struct {
 	Notify func(Event)
 	// By says who makes the changes, for the history; empty: the user's name.
 	By string
+	// InFlight tells whether runs still use a stored bundle that nothing
+	// names any more; nil: none. (A one-shot run is safe without: what it
+	// uses is named for sixteen generations and eight revisions longer.)
+	InFlight func(digest string) bool
 	// StateDir is where state is kept; empty: state.Dir().
 	StateDir string
 }
@@ -71,6 +76,8 @@ type Loader struct {
 	sealed bool
 	// inForce is for who only looks: a change may go on for long.
 	inForce atomic.Pointer[chain.Snapshot]
+
+	filters engine.Filters
 
 	mu    sync.Mutex
 	chain *chain.Chain
@@ -262,7 +269,11 @@ func (b *batch) commit() error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.results)) {
-		if err := l.keepPlan(name, b.results[name]); err != nil {
+		r := b.results[name]
+		if len(b.results) > manyPlans {
+			r = &Result{} // the first run of each makes its plan
+		}
+		if err := l.keepPlan(name, r); err != nil {
 			return err
 		}
 	}
@@ -272,7 +283,29 @@ func (b *batch) commit() error {
 	for _, e := range b.events {
 		l.notify(e)
 	}
+	if len(b.changed) > 0 && !b.countsOnly {
+		l.collect(b.generation)
+	}
 	return nil
+}
+
+// manyPlans is how many plans one change writes. A start with thousands of
+// bundles would write megabytes that nobody may ever read.
+const manyPlans = 64
+
+// collectEvery is how many generations come between two collections of what
+// is stored and no longer used.
+const collectEvery = 8
+
+// collect removes stored bytes that no kept generation uses. What cannot be
+// removed stays for the next time.
+func (l *Loader) collect(generation uint64) {
+	if l.chain == nil || generation%collectEvery != 0 {
+		return
+	}
+	if err := l.chain.Collect(l.options.InFlight); err != nil {
+		l.notify(Event{Kind: Damaged, Reason: "collect what is stored: " + err.Error(), Err: err})
+	}
 }
 
 // finish removes the plans that a change left behind, this one or one that

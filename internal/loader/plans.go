@@ -26,7 +26,7 @@ func (l *Loader) compile(b *registry.Bundle, generation uint64, stamps []plan.St
 	}
 	req.Stamps = stamps
 	req.NamesUsers = l.place.Path != "" && l.place.Owner == 0
-	p, err := compile(req)
+	p, err := compileWith(&l.filters, req)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,18 @@ import (
 // mode: a temporary file in dir, fsync, rename over name, fsync of dir. After
 // a crash at any point name is whole, old or new. A temporary file that a
 // crash left begins with "." and ends in "~". name has one component.
-func WriteAtomic(dir *os.File, name string, mode uint32, data []byte) (err error) {
+func WriteAtomic(dir *os.File, name string, mode uint32, data []byte) error {
+	return write(dir, name, mode, data, true)
+}
+
+// ReplaceAtomic is WriteAtomic without the two fsyncs, for what can be made
+// again: after a power cut name may be empty or old, and its reader must be
+// able to tell.
+func ReplaceAtomic(dir *os.File, name string, mode uint32, data []byte) error {
+	return write(dir, name, mode, data, false)
+}
+
+func write(dir *os.File, name string, mode uint32, data []byte, durable bool) (err error) {
 	path := join(dir.Name(), name)
 	if name == "" || name == "." || name == ".." || strings.IndexByte(name, '/') >= 0 {
 		return pathError("write", path, unix.EINVAL)
@@ -27,7 +38,7 @@ func WriteAtomic(dir *os.File, name string, mode uint32, data []byte) (err error
 			unix.Unlinkat(d, temp, 0)
 		}
 	}()
-	err = fill(fd, mode, data)
+	err = fill(fd, mode, data, durable)
 	if closeErr := unix.Close(fd); err == nil {
 		err = closeErr
 	}
@@ -36,6 +47,9 @@ func WriteAtomic(dir *os.File, name string, mode uint32, data []byte) (err error
 	}
 	if err := unix.Renameat(d, temp, d, name); err != nil {
 		return pathError("rename", path, err)
+	}
+	if !durable {
+		return nil
 	}
 	if err := unix.Fsync(d); err != nil {
 		return pathError("fsync", dir.Name(), err)
@@ -64,9 +78,9 @@ func createTemp(dir int, name string) (string, int, error) {
 	return "", -1, unix.EEXIST
 }
 
-// fill writes and syncs. The mode is set on the descriptor, so that no umask
+// fill writes, and syncs what is to be durable. The mode is set on the descriptor, so that no umask
 // changes it.
-func fill(fd int, mode uint32, data []byte) error {
+func fill(fd int, mode uint32, data []byte, durable bool) error {
 	for len(data) > 0 {
 		n, err := unix.Write(fd, data)
 		if err == unix.EINTR {
@@ -79,6 +93,9 @@ func fill(fd int, mode uint32, data []byte) error {
 	}
 	if err := unix.Fchmod(fd, mode&0o7777); err != nil {
 		return err
+	}
+	if !durable {
+		return nil
 	}
 	return unix.Fsync(fd)
 }

@@ -100,8 +100,9 @@ func Read(path string) (*plan.Plan, error) {
 	return plan.Decode(b)
 }
 
-// Write keeps an encoded plan durably: temporary file, fsync, rename, fsync
-// of the directory. Directories are made as needed, 0755 for root, whose
+// Write keeps an encoded plan: a temporary file that takes the old one's place
+// by rename. It is not synced: a plan is a cache, is stale after a boot, and
+// carries a checksum. Directories are made as needed, 0755 for root, whose
 // plans ordinary users may run, else 0700.
 func Write(path string, b []byte) error {
 	dir, name := split(path)
@@ -117,7 +118,7 @@ func Write(path string, b []byte) error {
 		return err
 	}
 	defer d.Close()
-	return safefs.WriteAtomic(d, name, mode&^0o111, b)
+	return safefs.ReplaceAtomic(d, name, mode&^0o111, b)
 }
 
 func split(path string) (dir, name string) {

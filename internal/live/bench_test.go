@@ -1,0 +1,71 @@
+package live
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+	"time"
+)
+
+// many is how many bundles the benchmarks load: what is promised is 10,000
+// (SBX_BENCH_BUNDLES); a tenth shows whether they still work.
+func many(b *testing.B) int {
+	n := 1000
+	if s := os.Getenv("SBX_BENCH_BUNDLES"); s != "" {
+		if _, err := fmt.Sscan(s, &n); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return n
+}
+
+// fill makes n bundles of 50 policies.
+func (f *fixture) fill(n int) {
+	for i := range n {
+		name := fmt.Sprintf("c%d", i)
+		text := manifest(name, "1.0.0", fmt.Sprintf("policy:\n  limits: {timeout: %ds}\n  syscalls: {errno: {EPERM: [\"nr:%d\"]}}\n", 1+i%50, 100+i%50))
+		f.must(os.WriteFile(f.dir()+"/"+name+".yaml", []byte(text), 0o644))
+	}
+}
+
+// BenchmarkStart: cold, with no state; persisted, with the state of before.
+func BenchmarkStart(b *testing.B) {
+	f := newFixture(b)
+	f.fill(many(b))
+	b.Run("cold", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			f.must(os.RemoveAll(f.base + "/state"))
+			f.must(os.Mkdir(f.base+"/state", 0o755))
+			b.StartTimer()
+			f.start()
+			f.stop()
+		}
+	})
+	b.Run("persisted", func(b *testing.B) {
+		for b.Loop() {
+			f.start()
+			f.stop()
+		}
+	})
+}
+
+// BenchmarkChange: from the rename of one bundle among many until it is in
+// force; the settle time of 5 ms is in it.
+func BenchmarkChange(b *testing.B) {
+	f := newFixture(b)
+	f.fill(many(b))
+	f.start()
+	var took []time.Duration
+	for n := 0; b.Loop(); n++ {
+		version := fmt.Sprintf("1.1.%d", n)
+		start := time.Now()
+		f.put("c7", manifest("c7", version, ""))
+		f.version("c7", version)
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+}
