@@ -35,11 +35,15 @@ type historyJSON struct {
 }
 
 func historyCommand() *cobra.Command {
-	var registryDir, output string
-	var asJSON bool
+	var registryDir string
+	var out output
 	c := &cobra.Command{Use: "history [NAME]", Short: "Show the generations: what changed, when, by whom and why",
 		Long: "Show the generations that are kept, newest first; with NAME those that changed it,\nand what is known of its revisions.",
 		RunE: func(cmd *cobra.Command, words []string) error {
+			asJSON, err := out.wantJSON()
+			if err != nil {
+				return err
+			}
 			places, err := loader.Open(registryDir)
 			if err != nil {
 				return err
@@ -48,14 +52,13 @@ func historyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if asJSON || output == "json" {
+			if asJSON {
 				return encodeJSON(cmd.OutOrStdout(), h)
 			}
 			return h.print(cmd.OutOrStdout())
 		}}
 	c.Flags().StringVar(&registryDir, "registry", "", "look in this registry")
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().StringVarP(&output, "output", "o", "", "json for JSON")
+	out.flags(c)
 	return c
 }
 

@@ -29,10 +29,15 @@ type listed struct {
 }
 
 func listCommand() *cobra.Command {
-	var registryDir, output string
-	var asJSON, all bool
+	var registryDir string
+	var all bool
+	var out output
 	c := &cobra.Command{Use: "list", Short: "List the commands that can be run", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			asJSON, err := out.wantJSON()
+			if err != nil {
+				return err
+			}
 			places, err := loader.Open(registryDir)
 			if err != nil {
 				return err
@@ -41,7 +46,7 @@ func listCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if asJSON || output == "json" {
+			if asJSON {
 				return encodeJSON(cmd.OutOrStdout(), rows)
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
@@ -56,8 +61,7 @@ func listCommand() *cobra.Command {
 			return w.Flush()
 		}}
 	c.Flags().StringVar(&registryDir, "registry", "", "look in this registry")
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().StringVarP(&output, "output", "o", "", "json for JSON")
+	out.flags(c)
 	c.Flags().BoolVar(&all, "all", false, "as root: those of every user (without a daemon: the same)")
 	return c
 }

@@ -65,6 +65,16 @@ func run(args []string, stdout io.Writer) int {
 	for _, name := range notBuilt {
 		root.AddCommand(laterCommand(name))
 	}
+	root.InitDefaultCompletionCmd()
+	if c, _, err := root.Find([]string{"completion"}); err == nil {
+		c.Args = func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return &statusError{125, errors.New("completion: no such shell: " + args[0]), "sbx completion --help"}
+			}
+			return nil
+		}
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
 	err := root.Execute()
 	if err == nil {
 		return 0

@@ -14,6 +14,9 @@ import (
 
 // Run carries out `sbx run` or `sbx exec` and returns the exit status.
 func Run(args []string, exec bool) int {
+	if len(args) > 0 && (args[0] == "--help" || args[0] == "-h") {
+		return Become([]string{verb(exec), "--help"})
+	}
 	v, err := ParseRun(args, exec)
 	if err != nil {
 		var u *UsageError

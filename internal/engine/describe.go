@@ -8,13 +8,17 @@ import (
 	"github.com/sbx-project/sbx/policy"
 )
 
+// KeyWidth is how many bytes the key of each line of [Describe] is padded to;
+// a space and the value follow.
+const KeyWidth = 12
+
 // Describe returns a plan for people: the program, the view step by step, the
 // limits and the environment. What the filter says is [filter.Describe] of
 // [Ruleset]; here stands only its size. The text has no promise of stability.
 func Describe(p *plan.Plan) string {
 	var b strings.Builder
 	line := func(key, format string, args ...any) {
-		fmt.Fprintf(&b, "%-12s %s\n", key, fmt.Sprintf(format, args...))
+		fmt.Fprintf(&b, "%-*s %s\n", KeyWidth, key, fmt.Sprintf(format, args...))
 	}
 	if p.Command != "" {
 		line("command", "%s %s", p.Command, p.Version)
