@@ -229,6 +229,25 @@ func TestBadBundleKeepsItsCommandAndNoOther(t *testing.T) {
 	f.version("tool", "2.0.0")
 }
 
+// TestIllegalTreeIsRefusedWhole: a name that is a command and a group at once
+// stops everything new, and nothing that is in force.
+func TestIllegalTreeIsRefusedWhole(t *testing.T) {
+	f := newFixture(t)
+	f.put("tool", manifest("tool", "1.0.0", ""))
+	f.put("other", manifest("other", "1.0.0", ""))
+	f.start()
+	f.version("tool", "1.0.0")
+	f.put("tool.part", manifest("tool.part", "1.0.0", ""))
+	f.reaches(loader.Damaged, "", 1)
+	f.put("other", manifest("other", "1.1.0", ""))
+	f.reaches(loader.Damaged, "", 2)
+	f.version("tool", "1.0.0")
+	f.version("other", "1.0.0")
+	f.must(os.RemoveAll(f.dir() + "/tool"))
+	f.version("other", "1.1.0")
+	f.version("tool", "1.0.0")
+}
+
 func TestViolationInProbationReverts(t *testing.T) {
 	f := newFixture(t)
 	f.put("tool", manifest("tool", "1.0.0", ""))

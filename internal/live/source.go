@@ -2,12 +2,10 @@ package live
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
-	"path/filepath"
-	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +26,11 @@ type source struct {
 	at     atomic.Pointer[opened]
 	// lost: the directory could not be opened when it was last tried.
 	lost bool
+
+	scanning sync.Mutex
+	// listing is what was there at the last scan; nil before the first.
+	listing *registry.Listing
+	read    time.Time // when every byte was last read
 }
 
 // opened is a registry's directory and the loader that holds its state. Both
@@ -65,10 +68,14 @@ func (s *source) dir() string {
 	return state.Dir()
 }
 
+// readEvery is how often a look at everything reads every bundle whatever its
+// stamps say: the net below the net. 10,000 bundles are a second's work.
+const readEvery = 10 * time.Minute
+
 // loadAll loads what differs from what is in force, and publishes the rest as
 // it was.
 func (s *source) loadAll() error {
-	names, err := s.changed()
+	names, err := s.scan(nil)
 	if err != nil {
 		return err
 	}
@@ -80,48 +87,74 @@ func (s *source) loadAll() error {
 	return nil
 }
 
-// changed lists the names whose bundle on disk is not the one in force, or
-// that are gone from the disk.
-func (s *source) changed() ([]string, error) {
+// scan lists the commands that are to be loaded: below paths (nil: anywhere)
+// what has appeared, changed or vanished since the last scan and is not in
+// force as it is; and what was rejected for the host's sake. An illegal tree is
+// refused whole, and looked at again when anything changes.
+func (s *source) scan(paths []string) ([]string, error) {
+	s.scanning.Lock()
+	defer s.scanning.Unlock()
+	dir, ok := s.place().Source.(*registry.Dir)
+	if !ok {
+		return s.builtin()
+	}
+	o := registry.ScanOptions{Paths: paths, Read: paths == nil && time.Since(s.read) > readEvery}
+	listing, changes, err := registry.Scan(dir, s.listing, o)
+	if err != nil {
+		return nil, err
+	}
+	if o.Read {
+		s.read = time.Now()
+	}
+	for item := range listing.All() {
+		if errors.Is(item.Err, registry.ErrTree) {
+			return nil, fmt.Errorf("nothing of %q is loaded: %w", s.place().Path, item.Err)
+		}
+	}
+	names := map[string]bool{}
+	commands := s.loader().Snapshot().Commands
+	for _, name := range slices.Concat(changes.Appeared, changes.Changed) {
+		item, _ := listing.Get(name)
+		c := commands[name]
+		if s.listing != nil || item.Err != nil || c.InForce != item.Digest || c.Refusal != "" {
+			names[name] = true
+		}
+	}
+	for _, name := range changes.Vanished {
+		names[name] = true
+	}
+	for name, c := range commands {
+		item, there := listing.Get(name)
+		switch {
+		case !there && (c.InForce != "" || c.Refusal != ""):
+			names[name] = true
+		case there && paths == nil && c.InForce != item.Digest:
+			if r, ok := c.Revision(item.Digest); ok && r.HostCause {
+				names[name] = true
+			}
+		}
+	}
+	for _, p := range changes.Problems {
+		s.report(loader.Event{Kind: loader.Damaged, Name: p.Name, Reason: p.Err.Error(), Err: p.Err})
+	}
+	s.listing = listing
+	return slices.Sorted(maps.Keys(names)), nil
+}
+
+// builtin lists the built-in commands that are not in force as they are.
+func (s *source) builtin() ([]string, error) {
 	entries, err := s.place().Names()
 	if err != nil {
 		return nil, err
 	}
-	commands := s.loader().Snapshot().Commands
-	var mu sync.Mutex
 	var names []string
-	add := func(name string) {
-		mu.Lock()
-		names = append(names, name)
-		mu.Unlock()
-	}
-	work := make(chan string)
-	var workers sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		workers.Go(func() {
-			for name := range work {
-				raw, err := s.place().Read(name)
-				if c := commands[name]; err != nil || c.InForce != raw.Digest || c.Refusal != "" {
-					add(name)
-				}
-			}
-		})
-	}
-	there := map[string]bool{}
+	commands := s.loader().Snapshot().Commands
 	for _, e := range entries {
-		if !e.Group {
-			there[e.Name] = true
-			work <- e.Name
+		raw, err := s.place().Read(e.Name)
+		if c := commands[e.Name]; err != nil || c.InForce != raw.Digest {
+			names = append(names, e.Name)
 		}
 	}
-	close(work)
-	workers.Wait()
-	for name, c := range commands {
-		if !there[name] && (c.InForce != "" || c.Refusal != "") {
-			add(name)
-		}
-	}
-	slices.Sort(names)
 	return names, nil
 }
 
@@ -283,21 +316,41 @@ func (s *source) watch() {
 // look loads what a hint names.
 func (s *source) look(h watch.Hint) {
 	err := s.refresh(h)
-	var names []string
 	if err == nil {
-		if h.All {
-			names, err = s.changed()
-		} else {
-			names, err = s.named(h.Paths)
-		}
-	}
-	if err == nil {
-		_, err = s.loadNames(names)
+		err = s.follow(h)
 	}
 	if err != nil {
 		// What is in force stays; the timer of the watch looks again.
 		s.report(loader.Event{Kind: loader.Damaged, Reason: "load " + s.place().Path + ": " + err.Error(), Err: err})
 	}
+}
+
+// follow loads what changed where a hint says.
+func (s *source) follow(h watch.Hint) error {
+	paths := h.Paths
+	if h.All {
+		paths = nil
+	}
+	if slices.Contains(paths, s.place().Path+"/"+sign.RegistryFile) {
+		_, err := s.reload() // who may publish what: everything is judged anew
+		return err
+	}
+	names, err := s.scan(paths)
+	if err != nil {
+		return err
+	}
+	if _, err = s.loadNames(names); err != nil {
+		// What was seen is not in force: the next look compares everything.
+		s.forget()
+	}
+	return err
+}
+
+// forget has the next scan look at everything, by content.
+func (s *source) forget() {
+	s.scanning.Lock()
+	s.listing = nil
+	s.scanning.Unlock()
 }
 
 func (s *source) report(e loader.Event) {
@@ -330,48 +383,6 @@ func (s *source) refresh(h watch.Hint) error {
 	if err := s.open(place); err != nil {
 		return err
 	}
+	s.forget()
 	return old.loader.Close()
-}
-
-// named are the commands that the paths of a hint may be about: a file below a
-// bundle is about the bundle, a directory about everything in it.
-func (s *source) named(paths []string) ([]string, error) {
-	names := map[string]bool{}
-	commands := s.loader().Snapshot().Commands
-	for _, path := range paths {
-		rel, err := filepath.Rel(s.place().Path, path)
-		if err != nil || strings.HasPrefix(rel, "..") || strings.HasSuffix(rel, "~") {
-			continue
-		}
-		if rel == "." || rel == sign.RegistryFile {
-			return s.changed() // whatever it is, it is about all
-		}
-		rel = strings.TrimSuffix(strings.TrimSuffix(rel, registry.SignatureSuffix), ".yaml")
-		name := strings.ReplaceAll(rel, "/", ".")
-		for known := range commands {
-			if strings.HasPrefix(known, name+".") {
-				names[known] = true
-			}
-		}
-		for n, ok := name, true; ok; n, ok = parent(n) {
-			kind, err := s.place().Node(n)
-			if _, known := commands[n]; known || err != nil || kind == registry.Command {
-				names[n] = registry.CheckName(n) == nil
-			}
-			if kind == registry.Group && n == name {
-				return s.changed() // it may be new, with everything in it
-			}
-		}
-	}
-	maps.DeleteFunc(names, func(_ string, valid bool) bool { return !valid })
-	return slices.Sorted(maps.Keys(names)), nil
-}
-
-// parent is the group that a name is in.
-func parent(name string) (group string, ok bool) {
-	i := strings.LastIndexByte(name, '.')
-	if i < 0 {
-		return "", false
-	}
-	return name[:i], true
 }
