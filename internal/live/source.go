@@ -31,6 +31,7 @@ type source struct {
 	// listing is what was there at the last scan; nil before the first.
 	listing *registry.Listing
 	read    time.Time // when every byte was last read
+	illegal bool      // the last scan found a tree that is not legal
 }
 
 // opened is a registry's directory and the loader that holds its state. Both
@@ -98,6 +99,9 @@ func (s *source) scan(paths []string) ([]string, error) {
 	if !ok {
 		return s.builtin()
 	}
+	if s.illegal {
+		paths = nil // what made it so lies anywhere
+	}
 	o := registry.ScanOptions{Paths: paths, Read: paths == nil && time.Since(s.read) > readEvery}
 	listing, changes, err := registry.Scan(dir, s.listing, o)
 	if err != nil {
@@ -106,8 +110,10 @@ func (s *source) scan(paths []string) ([]string, error) {
 	if o.Read {
 		s.read = time.Now()
 	}
+	s.illegal = false
 	for item := range listing.All() {
 		if errors.Is(item.Err, registry.ErrTree) {
+			s.illegal = true
 			return nil, fmt.Errorf("nothing of %q is loaded: %w", s.place().Path, item.Err)
 		}
 	}
