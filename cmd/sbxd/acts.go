@@ -184,6 +184,16 @@ func eventLine(e admin.Event) string {
 	if e.Generation > 0 && e.Run == "" {
 		add("generation %s", strconv.FormatUint(e.Generation, 10))
 	}
+	if r := e.Reload; r != nil {
+		switch {
+		case r.Error != "":
+			add("nothing was loaded: %s", r.Error)
+		case !r.Loaded:
+			add("%s rejected", strconv.Itoa(len(r.Rejected)))
+		default:
+			add("%s changed", strconv.Itoa(len(r.Changed)))
+		}
+	}
 	if e.Missed > 0 {
 		add("%s missed", strconv.FormatUint(e.Missed, 10))
 	}

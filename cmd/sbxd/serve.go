@@ -15,6 +15,7 @@ import (
 	"github.com/sbx-project/sbx/internal/config"
 	"github.com/sbx-project/sbx/internal/ctl"
 	"github.com/sbx-project/sbx/internal/daemon"
+	"github.com/sbx-project/sbx/internal/harden"
 	"github.com/sbx-project/sbx/internal/state"
 	"github.com/sbx-project/sbx/internal/systemd"
 )
@@ -58,6 +59,11 @@ func serve(flag string, web webFlags) error {
 	if err := web.check(); err != nil {
 		return err
 	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	// First of all: it may execute this program once more.
+	if err := harden.Bound(); err != nil {
+		log.Warn("ignoring: the daemon keeps all of root's capabilities", "error", err)
+	}
 	registry, key, err := servedRegistry(flag)
 	if err != nil {
 		return &statusError{125, err, ""}
@@ -83,7 +89,6 @@ func serve(flag string, web webFlags) error {
 	defer stop()
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, unix.SIGHUP)
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	list := ctl.RegistryList(registry, "/")
 	if flag == "" && os.Getenv("SBX_REGISTRY") == "" {
 		list = ctl.RegistryList("", "/")
@@ -113,6 +118,10 @@ func serve(flag string, web webFlags) error {
 	}
 	if err != nil {
 		return errors.Join(err, o.close())
+	}
+	if err := harden.Seal(); err != nil {
+		stop()
+		return errors.Join(err, s.Serve(ctx), o.close())
 	}
 	what := registry
 	if what == "" {

@@ -243,6 +243,10 @@ var rooms = []struct {
 		{"github.com/coreos/go-systemd/v22/dbus", "units are files in dist/systemd; nothing is asked over a bus"},
 		{"os/exec", "it starts nothing"},
 	}},
+	{pkg: "internal/harden", only: []string{"golang.org/x/sys/unix", own("internal/filter"), own("internal/syscalls")}, bans: []ban{
+		{own("policy"), "what it takes away does not depend on any policy"},
+		{"os/exec", "it executes nothing but this program itself"},
+	}},
 	{pkg: "internal/observe", bans: []ban{
 		{own("policy"), "it hands on what the daemon tells"},
 		{own("internal/engine"), "see policy"},

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -211,6 +212,13 @@ func plainly(r result) map[string]any {
 	rep.Child, rep.Run, rep.Via, rep.Usage = 0, "", "", report{}.Usage
 	for i := range rep.Violations {
 		rep.Violations[i].Args, rep.Violations[i].PID = nil, 0
+	}
+	// Who runs by himself is recorded by nobody, and `audit` says so.
+	rep.Layers = slices.Clone(rep.Layers)
+	for i := range rep.Layers {
+		if l := &rep.Layers[i]; l.Name == "audit" {
+			l.State, l.Why = "", ""
+		}
 	}
 	text, _ := json.Marshal(rep)
 	stdout := r.stdout
