@@ -236,16 +236,20 @@ func builtins(in rulesetInput) map[string]*builtin {
 			always: anyOf(0, personalityQuery),
 			must:   [][]filter.Test{{masked(0, readImpliesExec, 0)}}, miss: errno(eperm),
 		})
+		// PR_SET_MDWE (Linux 6.3) holds more than rules can and answers EACCES.
+		// What asks for both at once is told EPERM first, as everywhere: a look
+		// at the arguments that mmap and mprotect, which take microseconds, can
+		// bear (docs/adr/0006).
+		both := []filter.Rule{{Tests: []filter.Test{masked(2, protWrite|protExec, protWrite|protExec)}, Verdict: errno(eperm)}}
+		names, protect := []string{"mprotect"}, both
 		if !in.mdwe {
-			// PR_SET_MDWE does this without a look at each call (Linux 6.3).
-			list = append(list, builtin{
-				names: []string{"mmap"}, attack: wx,
-				deny: []filter.Rule{{Tests: []filter.Test{masked(2, protWrite|protExec, protWrite|protExec)}, Verdict: errno(eperm)}},
-			}, builtin{
-				names: []string{"mprotect", "pkey_mprotect"}, attack: wx,
-				deny: []filter.Rule{{Tests: []filter.Test{masked(2, protExec, protExec)}, Verdict: errno(eperm)}},
-			})
+			names = append(names, "pkey_mprotect")
+			protect = []filter.Rule{{Tests: []filter.Test{masked(2, protExec, protExec)}, Verdict: errno(eperm)}}
 		}
+		list = append(list,
+			builtin{names: []string{"mmap"}, attack: wx, deny: both},
+			builtin{names: names, attack: wx, deny: protect},
+		)
 	}
 	if weak.Off("width") {
 		list = append(list, dockersSocketRule())

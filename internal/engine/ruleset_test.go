@@ -152,7 +152,7 @@ func TestBuiltinRules(t *testing.T) {
 		{"unknown width, refused strictly", `syscalls: {rules: [{names: [getcpu], args: [{index: 2, op: eq, value: 2}], action: errno, errno: EIO}]}`, "getcpu", args(0, 0, high|2), "errno EIO"},
 		{"unknown width, not equal", `syscalls: {rules: [{names: [swapon], args: [{index: 1, op: ne, value: 2}], action: allow}]}`, "swapon", args(0, high|2), "violation"},
 
-		{"W and X by MDWE", `{}`, "mmap", args(0, 4096, 7), "allow"},
+		{"W and X by MDWE", `{}`, "mmap", args(0, 4096, 7), "errno EPERM"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rs, err := Ruleset(merged(t, tt.policy))
