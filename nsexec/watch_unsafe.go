@@ -123,6 +123,7 @@ func settleWatch(w *world) {
 
 // watch is the thread.
 //
+//lint:ignore U1000 clone_*.s calls it
 //go:nosplit
 //go:norace
 func watch(at uintptr) {
