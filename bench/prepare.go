@@ -49,6 +49,8 @@ type kit struct {
 	// filters are nil when filterProblem says why they cannot be made.
 	filters       *filters
 	filterProblem error
+	// stop ends the daemon.
+	stop func() error
 }
 
 // The names of what is measured.
@@ -116,12 +118,16 @@ func prepare(dir string, o options) (*kit, error) {
 	k.sbx = func(program string) *command {
 		return &command{name: nameExec, argv: []string{sbx, "exec", "--direct", "--policy", policy, "--", program}, env: env}
 	}
+	if k.stop, err = k.serve(sbx, env); err != nil {
+		return nil, err
+	}
 	k.filters, k.filterProblem = makeFilters(truth)
 	k.commands = []*command{
 		{name: nameNone, argv: []string{truth}, env: env},
 		k.bwrap(truth),
 		k.sbx(truth),
 		{name: nameRun, argv: []string{sbx, "run", "--direct", "noop"}, env: env},
+		{name: nameWarm, argv: []string{sbx, "run", "noop"}, env: env},
 		{name: nameEmpty, argv: []string{empty}, env: env},
 		{name: nameVersion, argv: []string{sbx, "version"}, env: env},
 	}

@@ -29,6 +29,8 @@ type row struct {
 var rows = []row{
 	{what: nameRun, against: nameBwrap, bar: 0.70, stretch: 0.62},
 	{what: nameExec, against: nameBwrap, bar: 0.70, stretch: 0.62},
+	{what: nameWarm, against: nameBwrap, bar: 0.50, stretch: 0.45},
+	{what: nameWarmRate, against: nameBwrapRate, bar: 0.50, stretch: 0.33},
 	{what: nameVersion, against: nameEmpty, bar: 1.25, stretch: 1.20},
 	{what: namePlain, against: nameFree, bar: 30, added: true},
 	{what: nameRule, against: nameFree, bar: 70, added: true},

@@ -30,6 +30,9 @@ type world struct {
 	// secret is the region with the path, argv and envp of the one
 	// permitted execveat; init forgets it.
 	secret [3][2]uintptr
+	// region is the address and length of the memory in which a stub finds the
+	// rest of its launch; length 0 for a launch that is whole.
+	region [2]uintptr
 	fds    [2]unix.PollFd
 	info   unix.SignalfdSiginfo
 	wait   unix.Timespec
@@ -141,6 +144,10 @@ func carryOut(w *world, ops []op) (step uint32, errno syscall.Errno) {
 			for p := uintptr(0); p < a[1]; p++ {
 				*(*byte)(pointer(a[0] + p)) = 0
 			}
+		case opCopy:
+			for p := uintptr(0); p < a[2]; p++ {
+				*(*byte)(pointer(a[0] + p)) = *(*byte)(pointer(a[1] + p))
+			}
 		case opDropBounding:
 			for c := uintptr(0); ; c++ {
 				if c < 64 && a[0]>>c&1 != 0 {
@@ -174,6 +181,16 @@ func carryOut(w *world, ops []op) (step uint32, errno syscall.Errno) {
 		}
 	}
 	return 0, 0
+}
+
+// lateOps is a list of operations that the supervisor laid out after the
+// clone: 0 is init's, 1 the workload's.
+//
+//go:nosplit
+//go:norace
+func lateOps(w *world, which uintptr) []op {
+	l := (*lateList)(pointer(w.region[0] + which*unsafe.Sizeof(lateList{})))
+	return (*[maxLate]op)(pointer(l.at))[:l.n]
 }
 
 // sameFile compares what identifies the content of a file: device, inode,
@@ -211,6 +228,11 @@ func beginInit(w *world) {
 	if step, e := carryOut(w, w.init); e != 0 {
 		fail(w, step, uint32(e))
 	}
+	if w.region[1] != 0 {
+		if step, e := carryOut(w, lateOps(w, 0)); e != 0 {
+			fail(w, step, uint32(e))
+		}
+	}
 	pid := spawn(w)
 	if e := w.words().errno; e != 0 {
 		fail(w, w.words().step, e)
@@ -226,6 +248,9 @@ func beginInit(w *world) {
 		if w.secret[i][1] != 0 {
 			syscall.RawSyscall(unix.SYS_MUNMAP, w.secret[i][0], w.secret[i][1], 0)
 		}
+	}
+	if w.region[1] != 0 {
+		syscall.RawSyscall(unix.SYS_MUNMAP, w.region[0], w.region[1], 0)
 	}
 	// The caller's streams end with the workload, not with init.
 	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, 2, 0)
@@ -252,7 +277,11 @@ func spawn(w *world) uintptr {
 		return pid
 	}
 	// Past this point we are PID 2.
-	step, errno := carryOut(w, w.work)
+	work := w.work
+	if w.region[1] != 0 {
+		work = lateOps(w, 1)
+	}
+	step, errno := carryOut(w, work)
 	w.words().step, w.words().errno = step, uint32(errno)
 	exit(statusFailed)
 	return 0

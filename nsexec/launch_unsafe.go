@@ -37,24 +37,29 @@ func (e *ErrClone) Unwrap() error { return e.Errno }
 // calling thread. Go ends a thread only with a goroutine that was locked to
 // it, so nobody needs to lock one here; locking would start another thread.
 func Start(c Config) (*Child, error) {
+	child, _, err := start(c, false)
+	return child, err
+}
+
+func start(c Config, stub bool) (*Child, *program, error) {
 	if c.Identity.Mode < OwnUser || c.Identity.Mode > NoUserNS {
-		return nil, errors.New("nsexec: no identity mode (this is a bug)")
+		return nil, nil, errors.New("nsexec: no identity mode (this is a bug)")
 	}
 	if c.Plan.Capabilities != 0 && c.Identity.Mode == NoUserNS {
-		return nil, errors.New("nsexec: capabilities without a user namespace would count on the host (this is a bug)")
+		return nil, nil, errors.New("nsexec: capabilities without a user namespace would count on the host (this is a bug)")
 	}
 	if err := weak.Err("socketpair"); err != nil {
-		return nil, errors.New("socketpair: " + err.Error())
+		return nil, nil, errors.New("socketpair: " + err.Error())
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, errors.New("socketpair: " + err.Error())
+		return nil, nil, errors.New("socketpair: " + err.Error())
 	}
-	p, err := assemble(c, pair)
+	p, err := assemble(c, pair, stub)
 	if err != nil {
 		unix.Close(pair[0])
 		unix.Close(pair[1])
-		return nil, err
+		return nil, nil, err
 	}
 	pid, errno := 0, syscall.Errno(0)
 	if weak.Err("clone") != nil {
@@ -69,15 +74,17 @@ func Start(c Config) (*Child, error) {
 	unix.Close(pair[1])
 	if errno != 0 {
 		unix.Close(pair[0])
-		return nil, &ErrClone{errno}
+		p.unmapRegion()
+		return nil, nil, &ErrClone{errno}
 	}
 	child := &Child{PID: pid, control: pair[0], steps: p.steps}
 	if err != nil {
 		child.Signal(unix.SIGKILL)
 		child.Wait()
-		return nil, err
+		p.unmapRegion()
+		return nil, nil, err
 	}
-	return child, nil
+	return child, p, nil
 }
 
 // clone makes PID 1. It is a plain copy-on-write child, since it stays.
@@ -98,7 +105,9 @@ func clone(p *program, c Config) (int, syscall.Errno) {
 		args.cgroup = uint64(c.CgroupFD)
 	}
 	syscall.ForkLock.Lock()
+	p.inherit(true)
 	pid, errno := cloneInit(&p.world, args)
+	p.inherit(false)
 	syscall.ForkLock.Unlock()
 	runtime.KeepAlive(p)
 	return int(pid), errno

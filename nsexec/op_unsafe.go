@@ -47,6 +47,7 @@ const (
 	opNeedNot                      // fails with EEXIST when a[0], from a slot, was set
 	opSame                         // fails with EBADF when a[0] was set and is not a[1], with ENOENT when it was not set
 	opZero                         // clear a[1] bytes at a[0]
+	opCopy                         // copy a[2] bytes from a[1] to a[0]
 	opDropBounding                 // empty the capability bounding set but for the bits of a[0]
 	opSpawn                        // clone PID 2, which goes on with the workload's list
 )
@@ -74,17 +75,22 @@ func (s stepName) String() string {
 type arena struct {
 	free []byte
 	keep [][]byte
+	// bounded: free is all there is; what does not fit sets full, and comes
+	// from elsewhere so that nobody has to ask at every step.
+	bounded, full bool
 }
 
 func (m *arena) alloc(n int) []byte {
 	n = (n + 7) &^ 7
 	const chunk = 16 << 10 // a usual launch fits
 	if n > chunk/2 && n > len(m.free) {
+		m.full = m.bounded
 		own := make([]byte, n)
 		m.keep = append(m.keep, own)
 		return own
 	}
 	if n > len(m.free) {
+		m.full = m.bounded
 		m.free = make([]byte, chunk)
 		m.keep = append(m.keep, m.free)
 	}

@@ -23,6 +23,8 @@ type program struct {
 	hostProc int
 	// hostDev is the slot of one of the host's /dev, or noSlot.
 	hostDev int
+	// late: what is added now belongs to a stub that is there already.
+	late []op
 }
 
 // programFD is the number under which the program is executed. With low
@@ -81,7 +83,7 @@ const (
 
 // assemble lays out the launch of c. pair is the control socket: the
 // supervisor's end and init's.
-func assemble(c Config, pair [2]int) (*program, error) {
+func assemble(c Config, pair [2]int, stub bool) (*program, error) {
 	if len(c.Plan.View) == 0 {
 		return nil, errors.New("plan has no view (this is a bug)")
 	}
@@ -97,33 +99,46 @@ func assemble(c Config, pair [2]int) (*program, error) {
 	}
 	p.identity(c)
 	p.prepareServe()
-	p.add(opSpawn)
-	p.list = &p.world.work
-	p.world.work = make([]op, 0, 32)
-	if err := p.workload(c); err != nil {
+	if stub {
+		p.awaitCall()
+	} else {
+		p.add(opSpawn)
+		p.list = &p.world.work
+		p.world.work = make([]op, 0, 32)
+		if err := p.workload(c); err != nil {
+			p.forget()
+			return nil, err
+		}
+	}
+	strict(c, p.world.init, p.world.work)
+	err := p.weaken()
+	if err == nil {
+		err = p.sharePage()
+	}
+	if err == nil && stub {
+		err = p.mapRegion()
+	}
+	if err != nil {
 		p.forget()
 		return nil, err
 	}
-	for _, list := range [...][]op{p.world.init, p.world.work} {
+	p.world.slots = make([]uintptr, p.slots+lateSlots)
+	for i := range p.world.slots {
+		p.world.slots[i] = unset
+	}
+	return p, nil
+}
+
+// strict makes those operations fail the launch whose absence the policy does
+// not accept.
+func strict(c Config, lists ...[]op) {
+	for _, list := range lists {
 		for i := range list {
 			if d := list[i].degrade; d != 0 && c.Strict&(1<<(d-1)) != 0 {
 				list[i].may = never
 			}
 		}
 	}
-	if err := p.weaken(); err != nil {
-		p.forget()
-		return nil, err
-	}
-	if err := p.sharePage(); err != nil {
-		p.forget()
-		return nil, err
-	}
-	p.world.slots = make([]uintptr, p.slots)
-	for i := range p.world.slots {
-		p.world.slots[i] = unset
-	}
-	return p, nil
 }
 
 // isolate: the first operations of init, in the host's file tree.

@@ -149,6 +149,9 @@ func (p *program) secrets(c Config) (insns []byte, path, argv, envp uintptr, err
 	}
 	p.mem.vector(argv, c.Argv)
 	p.mem.vector(envp, c.Env)
+	if len(once) > 0 && p.world.region[1] != 0 {
+		p.carrySecrets()
+	}
 	return insns, path, argv, envp, nil
 }
 

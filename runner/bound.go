@@ -29,13 +29,10 @@ const watchInterval = 20 * time.Millisecond
 // and shown as degraded.
 func (r *run) bound() bool {
 	l := r.Plan.Limits
-	if r.Timeout > 0 && (l.Timeout == 0 || r.Timeout < l.Timeout) {
-		l.Timeout = r.Timeout
-	}
+	r.boundTime()
 	if weak.Off("limits") {
-		l = plan.Limits{}
+		l, r.Timeout = plan.Limits{}, 0
 	}
-	r.Timeout = l.Timeout
 	if r.parent = r.Leaves; r.parent == nil {
 		r.parent, r.noLeaf = cgroup.Open("")
 	}

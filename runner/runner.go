@@ -11,7 +11,6 @@ package runner
 import (
 	"errors"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -89,6 +88,17 @@ type Options struct {
 
 // Run launches and waits. It never returns an error: the report says it.
 func Run(o Options) *Report {
+	r := newRun(o)
+	if !r.prepare() {
+		return r.report
+	}
+	defer r.release()
+	r.supervise()
+	r.report.Usage.Wall = time.Since(r.start)
+	return r.report
+}
+
+func newRun(o Options) *run {
 	p := o.Plan
 	r := &run{Options: o, start: time.Now(), report: &Report{
 		Command: p.Command, Version: p.Version, Revision: p.Revision, Generation: p.Generation,
@@ -100,13 +110,7 @@ func Run(o Options) *Report {
 	if o.ID == "" {
 		r.report.Run = strconv.FormatInt(r.start.UnixNano(), 36) + "-" + strconv.Itoa(os.Getpid())
 	}
-	if !r.prepare() {
-		return r.report
-	}
-	defer r.release()
-	r.supervise()
-	r.report.Usage.Wall = time.Since(r.start)
-	return r.report
+	return r
 }
 
 // run is one run under way.
@@ -115,6 +119,7 @@ type run struct {
 	start  time.Time
 	report *Report
 	config nsexec.Config
+	stub   *nsexec.Stub // nil: the run is launched whole
 	child  *nsexec.Child
 	parent *cgroup.Parent
 	leaf   *cgroup.Leaf
@@ -138,8 +143,7 @@ func (r *run) prepare() bool {
 	if !r.showTrees() {
 		return false
 	}
-	p := r.Plan
-	r.config = nsexec.Config{Plan: p, CgroupFD: -1, Cwd: r.Cwd, TimeOffset: bootSeconds(), Files: r.Files}
+	r.configure()
 	if r.CwdFD > 0 {
 		st, err := r.stat(".")
 		if err != nil {
@@ -147,13 +151,7 @@ func (r *run) prepare() bool {
 		}
 		r.config.CwdStamp = plan.Stamp{Dev: st.Dev, Ino: st.Ino}
 	}
-	r.config.MakeNodes = os.Geteuid() == 0
-	r.config.ResetSched = betterScheduled()
-	r.config.Argv = append(append(make([]string, 0, len(p.Argv)+len(r.Args)), p.Argv...), r.Args...)
-	if weak.Off("args") {
-		r.config.Argv = slices.DeleteFunc(r.config.Argv, func(s string) bool { return s == "" })
-	}
-	r.config.Env = environment(p.Env, r.Environ)
+	r.command()
 	if !r.fitStreams() || !r.chooseIdentity() || !r.chooseDir() || !r.mapOwners() {
 		return false
 	}

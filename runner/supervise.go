@@ -41,7 +41,7 @@ func (r *run) supervise() {
 			return
 		}
 	}
-	child, err := nsexec.Start(r.config)
+	child, err := r.begin()
 	if r.output != nil {
 		r.output.launched()
 	}

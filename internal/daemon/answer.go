@@ -227,13 +227,23 @@ func usesCwd(p *plan.Plan) bool {
 // launch carries the run out and tells everybody how it ended.
 func (c *call) launch(o runner.Options) {
 	p := o.Plan
+	if c.caller.UID != 0 {
+		o.HostUID, o.HostGID = c.caller.UID, c.caller.GID
+	}
+	key := poolKey{c.cmd.Plan, o.HostUID, o.HostGID}
+	warm := c.s.pool.take(key, &o)
+	if o.ID = c.s.nextID(c.start); warm != nil {
+		o.ID = warm.ID()
+	}
 	info := RunInfo{
-		Run: c.s.nextID(c.start), Command: p.Command, Version: p.Version, Revision: p.Revision, Generation: p.Generation,
+		Run: o.ID, Command: p.Command, Version: p.Version, Revision: p.Revision, Generation: p.Generation,
 		Caller: c.caller, Start: c.start, Args: len(c.req.Words) - c.cmd.Used,
 	}
 	if err := c.s.cfg.Observer.RunStarted(info); err != nil {
-		r := unstarted(info, err)
-		c.turnDown(r)
+		if warm != nil {
+			warm.Discard()
+		}
+		c.turnDown(unstarted(info, err))
 		return
 	}
 	l := &live{info: info, fd: c.conn.FD}
@@ -241,11 +251,8 @@ func (c *call) launch(o runner.Options) {
 	c.s.runs[info.Run] = l
 	c.s.mu.Unlock()
 	files := [3]int{c.fds[0], c.fds[1], c.fds[2]}
-	o.Files, o.Control, o.ID, o.Via, o.Leaves, o.Usage = &files, c.conn.FD, info.Run, viaDaemon, c.s.leaves, c.req.Usage
+	o.Files, o.Control, o.Via, o.Leaves, o.Usage = &files, c.conn.FD, viaDaemon, c.s.leaves, c.req.Usage
 	o.Audited = c.s.cfg.Audited
-	if c.caller.UID != 0 {
-		o.HostUID, o.HostGID = c.caller.UID, c.caller.GID
-	}
 	o.Started = func(pid int) {
 		l.pid.Store(int64(pid))
 		if o, ok := c.s.cfg.Observer.(LaunchObserver); ok {
@@ -253,7 +260,12 @@ func (c *call) launch(o runner.Options) {
 		}
 		c.conn.Send(wire.TypeBegun, binary.LittleEndian.AppendUint64(nil, uint64(pid)))
 	}
-	report := runner.Run(o)
+	var report *runner.Report
+	if warm != nil {
+		report = warm.Run(o)
+	} else {
+		report = runner.Run(o)
+	}
 	c.s.mu.Lock()
 	delete(c.s.runs, info.Run)
 	l.fd = -1
@@ -261,4 +273,5 @@ func (c *call) launch(o runner.Options) {
 	c.s.cfg.Commands.Ended(c.cmd, report)
 	c.s.cfg.Observer.RunEnded(info, report)
 	c.conn.Send(wire.TypeDone, wire.EncodeReport(report))
+	c.s.pool.refill(key)
 }

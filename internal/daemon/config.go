@@ -89,6 +89,10 @@ type Bounds struct {
 	// UserRate is how many requests a second one user other than root may
 	// make on average (1000), and at once as many.
 	UserRate int
+	// Warm is how many sandboxes are kept ready, of all commands and callers
+	// together (64; negative: none). Each holds some 0.3 MiB of kernel memory
+	// and a control group.
+	Warm int
 	// Patience is how long a client may take for each thing that he has to
 	// say or take before a run (5 s).
 	Patience time.Duration
@@ -101,7 +105,7 @@ func (b Bounds) withDefaults() Bounds {
 	for _, d := range [...]struct {
 		field *int
 		value int
-	}{{&b.Connections, 2048}, {&b.UserConnections, 512}, {&b.Runs, 4096}, {&b.UserRuns, 1024}, {&b.UserRate, 1000}} {
+	}{{&b.Connections, 2048}, {&b.UserConnections, 512}, {&b.Runs, 4096}, {&b.UserRuns, 1024}, {&b.UserRate, 1000}, {&b.Warm, 64}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}

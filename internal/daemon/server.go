@@ -26,6 +26,7 @@ type Server struct {
 
 	serial   atomic.Uint64
 	draining atomic.Bool
+	pool     *pool
 	wake     int // eventfd that ends the wait for connections
 	busy     sync.WaitGroup
 
@@ -63,8 +64,12 @@ func Listen(cfg Config) (*Server, error) {
 	if b, err := os.ReadFile("/proc/sys/user/max_user_namespaces"); err == nil && string(b) == "0\n" {
 		s.direct = true
 	}
+	s.pool = newPool(cfg.Bounds, s.leaves, cfg.Audited, func() string { return s.nextID(time.Now()) })
 	return s, nil
 }
+
+// Warm is how many sandboxes are ready for a call.
+func (s *Server) Warm() int { return s.pool.size() }
 
 // Path is the socket's.
 func (s *Server) Path() string { return s.socket.path }
@@ -82,6 +87,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.draining.Store(true)
 	// A client that connects from now on finds no socket and runs by itself.
 	s.socket.close()
+	s.pool.close()
 	drained := make(chan struct{})
 	go func() { s.busy.Wait(); close(drained) }()
 	select {
@@ -106,6 +112,7 @@ func (s *Server) Draining() bool { return s.draining.Load() }
 // Reload looks at the registry again and tells the observer.
 func (s *Server) Reload() Reload {
 	r := s.cfg.Commands.Reload()
+	s.pool.retire()
 	s.cfg.Observer.Reloaded(r)
 	return r
 }
