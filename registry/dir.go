@@ -230,6 +230,13 @@ func stampOf(path string, st *unix.Stat_t) plan.Stamp {
 	}
 }
 
+// passage is the stamp of a directory that only leads to a bundle.
+func (p place) passage() plan.Stamp { return passageOf(p.path, &p.st) }
+
+func passageOf(path string, st *unix.Stat_t) plan.Stamp {
+	return plan.Stamp{Path: path, Dev: st.Dev, Ino: st.Ino, Passage: true, Mode: st.Mode, UID: st.Uid}
+}
+
 // signature returns the bytes and the stamp of a signature file; nil and an
 // Absent stamp when there is none.
 func (p place) signature(name string) ([]byte, plan.Stamp, error) {

@@ -79,7 +79,7 @@ func (d *Dir) stampPath(r *Raw, name string) error {
 	}
 	defer func() { p.file.Close() }()
 	r.Owner = p.st.Uid
-	stamps = append(stamps, p.stamp())
+	stamps = append(stamps, p.passage())
 	segments := strings.Split(name, ".")
 	for _, segment := range segments[:len(segments)-1] {
 		child, err := p.open(segment)
@@ -88,7 +88,7 @@ func (d *Dir) stampPath(r *Raw, name string) error {
 		}
 		p.file.Close()
 		p = child
-		stamps = append(stamps, p.stamp())
+		stamps = append(stamps, p.passage())
 	}
 	r.Stamps = append(stamps, r.Stamps...)
 	return nil

@@ -94,6 +94,8 @@ func stands(s *plan.Stamp) error {
 		return &os.PathError{Op: "stat", Path: s.Path, Err: err}
 	case err != nil && s.Absent, err == nil && !s.Absent && stampOf(s.Path, &st) == *s:
 		return nil
+	case err == nil && s.Passage && passageOf(s.Path, &st) == *s:
+		return nil
 	}
 	return fmt.Errorf("read %q: changed while it was read", s.Path)
 }

@@ -181,6 +181,9 @@ func (b *batch) offer(name string, rev life.Revision, bundle *registry.Bundle, s
 		return b.reject(name, rev, stamps, located(bundle.File, bundle.Source, err))
 	}
 	if err := prove(b.l.options.Prover, p, bundle.Manifest.Checks); err != nil {
+		if untried := (*untriedError)(nil); errors.As(err, &untried) {
+			return b.keep(name, stamps, fmt.Errorf("%s:%w", bundle.File, err))
+		}
 		rev.HostCause = true
 		return b.reject(name, rev, stamps, fmt.Errorf("%s:%w", bundle.File, err))
 	}

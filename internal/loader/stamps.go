@@ -3,6 +3,8 @@ package loader
 import (
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sbx-project/sbx/internal/engine"
 	"github.com/sbx-project/sbx/internal/plan"
 )
@@ -10,13 +12,23 @@ import (
 // candidates are the places of an earlier registry at which this name, or
 // the same name of another kind, would hide the one that was found.
 func candidates(registry, name string) []plan.Stamp {
-	stamps := []plan.Stamp{stampOrAbsent(registry)}
+	stamps := []plan.Stamp{passage(registry)}
 	dir := registry
 	for _, segment := range strings.Split(name, ".") {
-		stamps = append(stamps, stampOrAbsent(dir+"/"+segment+".yaml"), stampOrAbsent(dir+"/"+segment))
+		stamps = append(stamps, stampOrAbsent(dir+"/"+segment+".yaml"), passage(dir+"/"+segment))
 		dir += "/" + segment
 	}
 	return append(stamps, stampOrAbsent(dir+"/bundle.yaml"))
+}
+
+// passage is the stamp of a directory that only leads somewhere, of whatever
+// else is there, or of its absence.
+func passage(path string) plan.Stamp {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return stampOrAbsent(path)
+	}
+	return plan.Stamp{Path: path, Dev: st.Dev, Ino: st.Ino, Passage: true, Mode: st.Mode, UID: st.Uid}
 }
 
 func stampOrAbsent(path string) plan.Stamp {

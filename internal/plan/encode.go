@@ -10,7 +10,7 @@ const (
 	magic = "SBXPLAN\x00"
 	// Format grows with every change of the encoding; a plan of another
 	// format is stale.
-	Format = 5
+	Format = 6
 	// MaxSize bounds an encoded plan in bytes. A plan of 4096 instructions
 	// and 2,000 steps is under 1 MiB; at half of this bound large closures
 	// with inlined files would not fit, at twice nothing would be gained.
@@ -141,6 +141,9 @@ func (s *Stamp) walk(c codec) {
 	num(c, &s.MtimeNs)
 	num(c, &s.CtimeNs)
 	boolean(c, &s.Absent)
+	boolean(c, &s.Passage)
+	num(c, &s.Mode)
+	num(c, &s.UID)
 }
 
 func (s *Step) walk(c codec) {

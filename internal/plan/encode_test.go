@@ -14,7 +14,7 @@ func sample() *Plan {
 	return &Plan{
 		Build: "b1", BootID: "boot", Command: "db.backup", Version: "2.4.1", Revision: "sha256:00", Generation: 7, Refusal: "quarantined: x", Counts: true, Journal: true, AllowUsers: []string{"ann"}, AllowGroups: []string{"ops", "1"},
 		Key: "registry-1-2", Registries: []string{"/etc/sbx/registry", "/home/u/.config/sbx/registry"},
-		Stamps: []Stamp{{Path: "/etc/x", Dev: 1, Ino: 2, Size: 3, MtimeNs: -4, CtimeNs: 5}, {Path: "/absent", Absent: true}},
+		Stamps: []Stamp{{Path: "/etc/x", Dev: 1, Ino: 2, Size: 3, MtimeNs: -4, CtimeNs: 5}, {Path: "/absent", Absent: true}, {Path: "/d", Passage: true, Mode: 0o40755, UID: 7}},
 		Exec:   Exec{Path: "/usr/bin/jq", Inside: "/usr/bin/jq", Identity: Stamp{Path: "/usr/bin/jq", Ino: 9}},
 		Argv:   []string{"jq", ""}, Env: Env{Set: []string{"HOME=/tmp"}, Pass: []string{"LC_*"}},
 		View:     []Step{{Kind: File, Mode: 0o644, Path: "/etc/passwd", Data: []byte("x\x00\n")}, {Kind: Tree, Flags: Writable | Mapped, Path: "/b", Source: "/a", Dev: 3, Ino: 4}},

@@ -109,6 +109,12 @@ type Stamp struct {
 	Size, MtimeNs, CtimeNs int64
 	// Absent is set for a path that did not exist: it must still not exist.
 	Absent bool
+	// Passage is set for a directory on the way to something: only its
+	// identity, Mode and UID count, and not what comes and goes in it. Names
+	// in it that matter have stamps of their own.
+	Passage bool
+	// Mode and UID are those of st_mode and st_uid; only with Passage.
+	Mode, UID uint32
 }
 
 // Exec is the program that the kernel executes.

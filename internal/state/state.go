@@ -163,6 +163,9 @@ func Matches(s *plan.Stamp) bool {
 	if s.Absent {
 		return err == unix.ENOENT || err == unix.ENOTDIR
 	}
+	if s.Passage {
+		return err == nil && st.Dev == s.Dev && st.Ino == s.Ino && st.Mode == s.Mode && st.Uid == s.UID
+	}
 	return err == nil && st.Dev == s.Dev && st.Ino == s.Ino && st.Size == s.Size &&
 		st.Mtim.Nano() == s.MtimeNs && st.Ctim.Nano() == s.CtimeNs
 }
