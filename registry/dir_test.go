@@ -74,17 +74,19 @@ func TestLoadFile(t *testing.T) {
 	if want := digest([]byte(manifest("jq")), nil); b.Digest != want {
 		t.Errorf("digest = %s, want %s", b.Digest, want)
 	}
-	checkStamps(t, b.Stamps, root, root+"/jq.yaml", "-"+root+"/jq.yaml.sig")
+	checkStamps(t, b.Stamps, ">"+root, root+"/jq.yaml", "-"+root+"/jq.yaml.sig")
 
 	b, err = d.Load("db.list")
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkStamps(t, b.Stamps, root, root+"/db", root+"/db/list.yaml", root+"/db/list.yaml.sig")
+	checkStamps(t, b.Stamps, ">"+root, ">"+root+"/db", root+"/db/list.yaml", root+"/db/list.yaml.sig")
 }
 
 // checkStamps compares stamps with what stat says; a path behind "-" must be
 // stamped as absent.
+// checkStamps takes paths: "-" in front is one that is absent, ">" a directory
+// that only leads to the bundle.
 func checkStamps(t *testing.T, got []plan.Stamp, paths ...string) {
 	t.Helper()
 	var want []plan.Stamp
@@ -94,8 +96,13 @@ func checkStamps(t *testing.T, got []plan.Stamp, paths ...string) {
 			continue
 		}
 		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil {
+		way, passage := strings.CutPrefix(path, ">")
+		if err := unix.Lstat(way, &st); err != nil {
 			t.Fatal(err)
+		}
+		if passage {
+			want = append(want, plan.Stamp{Path: way, Dev: st.Dev, Ino: st.Ino, Passage: true, Mode: st.Mode, UID: st.Uid})
+			continue
 		}
 		want = append(want, plan.Stamp{
 			Path: path, Dev: st.Dev, Ino: st.Ino, Size: st.Size,
@@ -133,7 +140,7 @@ func TestLoadDir(t *testing.T) {
 	if b.Dir != root+"/db/backup" {
 		t.Errorf("dir = %s", b.Dir)
 	}
-	checkStamps(t, b.Stamps, root, root+"/db", root+"/db/backup", root+"/db/backup/bundle.yaml",
+	checkStamps(t, b.Stamps, ">"+root, ">"+root+"/db", root+"/db/backup", root+"/db/backup/bundle.yaml",
 		"-"+root+"/db/backup/bundle.sig", root+"/db/backup/bin", root+"/db/backup/share")
 
 	// The digest depends on names, bytes and the executable bit, on nothing else.

@@ -42,7 +42,7 @@ func Run(flag string, words []string, o Options) (p *plan.Plan, encoded []byte, 
 			// The tree is refused whole; what was in force stays.
 			p, encoded, fallErr := held(fallback.place, fallback.name)
 			if fallErr == nil {
-				o.notify(Event{Kind: Rejected, Name: fallback.name, Version: p.Version, InForce: p.Version, Generation: p.Generation, Reason: err.Error(), Err: err})
+				o.notify(Event{Kind: Rejected, Name: fallback.name, InForce: p.Version, Generation: p.Generation, Reason: err.Error(), Err: err})
 				return p, encoded, n, nil
 			}
 		}

@@ -337,6 +337,31 @@ func TestDaemonKilled(t *testing.T) {
 	})
 }
 
+// TestDaemonQuarantines: what a verdict takes out of force is not run by the
+// daemon either, in the very next call.
+func TestDaemonQuarantines(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		testenv.NoLeaks(t)
+		h.revision(t, "act", "1.0.0", "", "")
+		h.serve(t)
+		for range 3 { // whatever is kept ready is there by now
+			wantEnd(t, h.run(t, h.both(false, call{words: []string{"act", "exit", "0"}})), 0, "ok")
+		}
+		r := h.run(t, h.both(false, call{words: []string{"act", "forbid"}}))
+		wantEnd(t, r, 159, "violation")
+		if !r.report.Counted || r.report.Via != "daemon" {
+			t.Errorf("counted %v, via %q", r.report.Counted, r.report.Via)
+		}
+		for _, direct := range []bool{false, true} {
+			r = h.run(t, h.both(direct, call{words: []string{"act", "exit", "0"}}))
+			wantEnd(t, r, 126, "refused")
+			if !strings.Contains(r.stderr, "quarantined") {
+				t.Errorf("direct %v: %s", direct, r.stderr)
+			}
+		}
+	})
+}
+
 // TestDrain: a daemon that is told to end lets its runs end and takes no more.
 func TestDrain(t *testing.T) {
 	each(t, func(t *testing.T, h *host) {
