@@ -3,15 +3,24 @@ package nsexec
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/plan"
 )
 
 // prepare makes a stub that waits.
 func prepare(t *testing.T) (*Stub, Config) {
+	t.Helper()
+	return prepareFor(t, testPlan(t))
+}
+
+// prepareFor makes one for the plan.
+func prepareFor(t *testing.T, p *plan.Plan) (*Stub, Config) {
 	t.Helper()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
@@ -19,7 +28,7 @@ func prepare(t *testing.T) (*Stub, Config) {
 	}
 	t.Cleanup(func() { null.Close() })
 	fd := int(null.Fd())
-	c := Config{Plan: testPlan(t), CgroupFD: -1, Identity: identity(), TimeOffset: 1, Files: &[3]int{fd, fd, fd}}
+	c := Config{Plan: p, CgroupFD: -1, Identity: identity(), TimeOffset: 1, Files: &[3]int{fd, fd, fd}}
 	s, err := Prepare(c)
 	if err != nil {
 		t.Fatal(err)
@@ -71,6 +80,67 @@ func TestStub(t *testing.T) {
 	fds := []unix.PollFd{{Fd: int32(two.ControlFD()), Events: unix.POLLIN}}
 	if n, _ := unix.Poll(fds, 50); n != 0 {
 		t.Error("the other stub did not wait")
+	}
+}
+
+// TestStubVerifiesAgain: a program that was written to, or replaced, after the
+// stub was made is not executed by it.
+func TestStubVerifiesAgain(t *testing.T) {
+	for name, change := range map[string]func(path string) error{
+		"written": func(path string) error {
+			f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteString("more")
+			return errors.Join(err, f.Close())
+		},
+		"replaced": func(path string) error {
+			return errors.Join(os.WriteFile(path+".new", []byte("another"), 0o755), os.Rename(path+".new", path))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := testPlan(t)
+			content, err := os.ReadFile(p.Exec.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(t.TempDir(), "victim")
+			if err := os.WriteFile(path, content, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			var st unix.Stat_t
+			if err := unix.Stat(path, &st); err != nil {
+				t.Fatal(err)
+			}
+			for i := range p.View {
+				if p.View[i].Source == p.Exec.Path {
+					p.View[i].Source = path
+				}
+			}
+			p.Exec.Path = path
+			p.Exec.Identity = plan.Stamp{Path: path, Dev: st.Dev, Ino: st.Ino, Size: st.Size, MtimeNs: st.Mtim.Nano(), CtimeNs: st.Ctim.Nano()}
+			s, c := prepareFor(t, p)
+			defer s.Wait()
+			// The stub is past its own look at the program when it waits for
+			// the call: what answers here has looked.
+			fds := []unix.PollFd{{Fd: int32(s.ControlFD()), Events: unix.POLLIN}}
+			if n, _ := unix.Poll(fds, 300); n != 0 {
+				r, err := s.Next()
+				t.Fatalf("the stub did not wait: %+v, %v; %s", r, err, s.StepName(r.Step))
+			}
+			if err := change(path); err != nil {
+				t.Fatal(err)
+			}
+			c.Argv, c.Chdir = []string{"victim", "exit", "0"}, "/tmp"
+			if err := s.Launch(c); err != nil {
+				t.Fatal(err)
+			}
+			r, err := s.Next()
+			if err != nil || r.Kind != Failed || unix.Errno(r.Errno) != unix.ESTALE {
+				t.Errorf("%+v, %v; %s", r, err, s.StepName(r.Step))
+			}
+		})
 	}
 }
 

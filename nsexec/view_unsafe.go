@@ -220,13 +220,20 @@ func (p *program) verifyInode(s *plan.Step, fd int) {
 // verify compares the file behind fd with the identity that was hashed when
 // the plan was made: another file, or a changed one, is not executed.
 func (p *program) verify(want plan.Stamp, fd int) {
+	p.verifyAgain(want).arg(0, fd)
+}
+
+// verifyAgain does so for the program's descriptor, once it has its number. It
+// returns the operation that takes the descriptor; the next one compares.
+func (p *program) verifyAgain(want plan.Stamp) *op {
 	p.begin("verify", "", want.Path)
 	var st unix.Stat_t
 	st.Dev, st.Ino, st.Size = want.Dev, want.Ino, want.Size
 	st.Mtim, st.Ctim = unix.NsecToTimespec(want.MtimeNs), unix.NsecToTimespec(want.CtimeNs)
 	got := addr(p.mem.alloc(int(unsafe.Sizeof(st))))
-	p.add(sysFstatat, 0, p.mem.str(""), got, emptyPath).arg(0, fd)
+	p.add(sysFstatat, programFD, p.mem.str(""), got, emptyPath)
 	p.add(opVerify, got, put(&p.mem, st))
+	return &(*p.list)[len(*p.list)-2]
 }
 
 // make carries out one step below the new root, which is the working

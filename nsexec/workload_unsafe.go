@@ -53,6 +53,11 @@ func (p *program) workload(c Config) error {
 	p.begin("unblock", "", "signals")
 	p.add(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, put(&p.mem, uint64(0)), 0, 8)
 
+	if p.world.region[1] != 0 {
+		// A stub has looked at the program when it was made, up to a minute
+		// ago: what was written to it since must not run.
+		p.verifyAgain(c.Plan.Exec.Identity)
+	}
 	insns, path, argv, envp, err := p.secrets(c)
 	if err != nil {
 		return err
