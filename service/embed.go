@@ -173,11 +173,12 @@ func (e *embedded) record(p *plan.Plan, r *runner.Report) (verdict bool) {
 			rec.Violation = r.Violations[0].Syscall
 		}
 	}
-	// What is lost where this is not possible is one verdict; Counted says so.
-	if violated && p.Journal && state.MarkUnfinished(e.state, e.key) != nil {
-		return false
+	add := state.Append
+	if violated && p.Journal {
+		add = state.AppendUrgent
 	}
-	size, err := state.Append(e.state, e.key, rec)
+	// What is lost where this is not possible is one verdict; Counted says so.
+	size, err := add(e.state, e.key, rec)
 	r.Counted = err == nil
 	return r.Counted && (violated || size >= state.SettleSize)
 }

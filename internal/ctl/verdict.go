@@ -43,15 +43,13 @@ func (v *Invocation) Verdict(p *plan.Plan, r *runner.Report) {
 			rec.Violation = r.Violations[0].Syscall
 		}
 	}
+	add := state.Append
 	if violated && p.Journal {
 		// Should sbx be killed from here on, the next run does not start
 		// before a loader has acted.
-		if err := state.MarkUnfinished(state.Dir(), p.Key); err != nil {
-			Say(v.Quiet, "this run does not count: "+err.Error(), notWritable)
-			return
-		}
+		add = state.AppendUrgent
 	}
-	size, err := state.Append(state.Dir(), p.Key, rec)
+	size, err := add(state.Dir(), p.Key, rec)
 	if err != nil {
 		// The run is over and its status true; what is lost is one verdict.
 		Say(v.Quiet, "this run does not count: "+err.Error(), notWritable)

@@ -11,6 +11,7 @@ package live
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -68,7 +69,17 @@ type Entry struct {
 	err error
 	// ended counts the runs of this entry that were put into the journal.
 	ended atomic.Uint64
+	// doubted: a run of it has violated its policy in probation, and what
+	// follows from that is not decided yet.
+	doubted atomic.Bool
+	made    time.Time
+	tried   atomic.Bool // one look at a time for err
 }
+
+// tryAgain is how long a command of which no plan could be made stays so
+// without another look: a program that was missing may be there again, and
+// each look is work that a caller causes.
+const tryAgain = time.Second
 
 // Start takes the locks of all registries, loads what has changed since they
 // were last loaded, and watches them. With an error nothing is kept open.
@@ -178,11 +189,25 @@ func unknown(view *snapshot.View[Entry], words []string) error {
 // Plan returns the plan in force of a command. It is shared: whoever changes
 // one copies it first. The error says why there is none.
 func (s *Set) Plan(e *Entry) (*plan.Plan, error) {
+	if e.doubted.Load() {
+		// No run of a revision begins between its violation and the verdict.
+		if err := e.source.settle(); err != nil {
+			return nil, err
+		}
+		e.doubted.Store(false)
+		if now, ok := s.table.Get(e.Name); ok && now != e {
+			return s.Plan(now)
+		}
+	}
 	if p := e.plan.Load(); p != nil {
 		return p, nil
 	}
 	if e.err != nil {
-		return nil, e.err
+		if time.Since(e.made) < tryAgain || !e.tried.CompareAndSwap(false, true) {
+			return nil, e.err // another look publishes another entry
+		}
+		defer e.tried.Store(false)
+		return e.source.load(e.Name)
 	}
 	p, err := e.source.plan(e.Name)
 	if err == nil {
@@ -208,33 +233,52 @@ func (s *Set) Ended(p *plan.Plan, run, violation string) (revertedTo string, err
 	if !p.Counts || !p.Journal && violation == "" {
 		return "", nil
 	}
+	i := slices.IndexFunc(s.registries, func(src *source) bool { return src.place().Key == p.Key })
+	if i < 0 {
+		return "", nil // another directory has taken the registry's place
+	}
+	src := s.registries[i]
+	// The command may be gone, or hidden by an earlier registry: its verdicts
+	// hold for when it is back.
 	e, ok := s.table.Get(p.Command)
-	if !ok || e.source.place().Key != p.Key {
-		return "", nil // it is gone, or hidden by another, and so are its verdicts
+	if ok && e.source != src {
+		e, ok = nil, false
 	}
-	src := e.source
+	add := state.Append
 	if violation != "" && p.Journal {
-		if err := state.MarkUnfinished(src.dir(), p.Key); err != nil {
-			return "", err
-		}
+		add = state.AppendUrgent
 	}
-	size, err := state.Append(src.dir(), p.Key, state.Record{Time: time.Now(), Run: run, Command: p.Command, Revision: p.Revision, Violation: violation})
+	was := src.loader().Snapshot().Commands[p.Command].InForce
+	size, err := add(src.dir(), p.Key, state.Record{Time: time.Now(), Run: run, Command: p.Command, Revision: p.Revision, Violation: violation})
 	if err != nil {
 		return "", fmt.Errorf("count the run: %w", err)
 	}
-	cur, _ := e.Command.Current()
-	if violation == "" && e.ended.Add(1) != cur.ProbationRuns && size < state.SettleSize {
-		return "", nil
+	if violation == "" && size < state.SettleSize {
+		if !ok {
+			return "", nil
+		}
+		if cur, _ := e.Command.Current(); e.ended.Add(1) != cur.ProbationRuns {
+			return "", nil
+		}
+	}
+	if ok && violation != "" && e.Command.InForce == p.Revision {
+		e.doubted.Store(true)
 	}
 	if err := src.settle(); err != nil || violation == "" {
 		return "", err
 	}
-	if now, ok := s.table.Get(p.Command); ok && now.Command.InForce != p.Revision {
-		if r, ok := now.Command.Current(); ok {
-			return r.Version, nil
-		}
+	if ok {
+		e.doubted.Store(false)
 	}
-	return "", nil
+	if was != p.Revision {
+		return "", nil
+	}
+	now := src.loader().Snapshot().Commands[p.Command]
+	if r, ok := now.Revision(p.Revision); !ok || r.State != life.Quarantined {
+		return "", nil
+	}
+	r, _ := now.Current()
+	return r.Version, nil
 }
 
 // Reload looks at everything now, as if every file had changed.

@@ -16,6 +16,7 @@ import (
 	"github.com/sbx-project/sbx/internal/sign"
 	"github.com/sbx-project/sbx/internal/state"
 	"github.com/sbx-project/sbx/registry"
+	"github.com/sbx-project/sbx/registry/life"
 	"github.com/sbx-project/sbx/registry/watch"
 )
 
@@ -26,6 +27,10 @@ type source struct {
 	at     atomic.Pointer[opened]
 	// lost: the directory could not be opened when it was last tried.
 	lost bool
+
+	// changing is held from a change of the loader's to its publication, so
+	// that results are not published after those of a later change.
+	changing sync.Mutex
 
 	scanning sync.Mutex
 	// listing is what was there at the last scan; nil before the first.
@@ -80,12 +85,19 @@ func (s *source) loadAll() error {
 	if err != nil {
 		return err
 	}
-	results, err := s.loader().Load(names...)
-	if err != nil {
-		return err
+	_, err = s.changed(func(l *loader.Loader) (map[string]*loader.Result, error) { return l.Load(names...) })
+	return err
+}
+
+// changed makes a change and publishes what it came to.
+func (s *source) changed(f func(*loader.Loader) (map[string]*loader.Result, error)) (map[string]*loader.Result, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	results, err := f(s.loader())
+	if err == nil {
+		s.publish(results)
 	}
-	s.publish(results)
-	return nil
+	return results, err
 }
 
 // scan lists the commands that are to be loaded: below paths (nil: anywhere)
@@ -166,11 +178,10 @@ func (s *source) builtin() ([]string, error) {
 
 // load takes one command through the pipeline.
 func (s *source) load(name string) (*plan.Plan, error) {
-	results, err := s.loader().Load(name)
+	results, err := s.loadNames([]string{name})
 	if err != nil {
 		return nil, err
 	}
-	s.publish(results)
 	r := results[name]
 	if r.Plan == nil {
 		return nil, r.Err
@@ -181,7 +192,8 @@ func (s *source) load(name string) (*plan.Plan, error) {
 // plan is the kept plan of a command, or a new one where that is stale.
 func (s *source) plan(name string) (*plan.Plan, error) {
 	p, err := state.Read(state.PlanPath(s.dir(), s.place().Key, name))
-	if err == nil && p.Command == name && p.Key == s.place().Key && slices.Equal(p.Registries, s.set.options.Loader.Registries) {
+	if err == nil && p.Command == name && p.Key == s.place().Key && slices.Equal(p.Registries, s.set.options.Loader.Registries) &&
+		means(p, s.loader().Snapshot().Commands[name]) {
 		if _, fresh := state.Fresh(p, buildinfo.Build); fresh {
 			return p, nil
 		}
@@ -191,12 +203,8 @@ func (s *source) plan(name string) (*plan.Plan, error) {
 
 // settle takes the journal into account.
 func (s *source) settle() error {
-	results, err := s.loader().Settle()
-	if err != nil {
-		return err
-	}
-	s.publish(results)
-	return nil
+	_, err := s.changed((*loader.Loader).Settle)
+	return err
 }
 
 // reload loads every name that is there or was.
@@ -221,12 +229,7 @@ func (s *source) loadNames(names []string) (map[string]*loader.Result, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
-	results, err := s.loader().Load(names...)
-	if err != nil {
-		return nil, err
-	}
-	s.publish(results)
-	return results, nil
+	return s.changed(func(l *loader.Loader) (map[string]*loader.Result, error) { return l.Load(names...) })
 }
 
 // publish swaps in a view with what the loader has now.
@@ -238,7 +241,10 @@ func (s *source) publish(results map[string]*loader.Result) {
 	for name, c := range s.loader().Snapshot().Commands {
 		old, ok := view.Get(name)
 		r := results[name]
-		if ok && r == nil && old.source == s && old.Command.Generation == c.Generation && old.Command.InForce == c.InForce && old.Command.Refusal == c.Refusal && len(old.Command.Revisions) == len(c.Revisions) {
+		if r != nil && r.Plan != nil && !means(r.Plan, c) {
+			r = nil // an operator's act came between the change and here
+		}
+		if ok && r == nil && old.source == s && same(old.Command, c) && (old.plan.Load() == nil || means(old.plan.Load(), c)) {
 			continue
 		}
 		if ok && old.source != s && s.after(old.source) {
@@ -250,7 +256,7 @@ func (s *source) publish(results map[string]*loader.Result) {
 			}
 			continue
 		}
-		e := &Entry{Name: name, Command: c, Registry: s.place().Path, source: s}
+		e := &Entry{Name: name, Command: c, Registry: s.place().Path, source: s, made: time.Now()}
 		if r != nil && r.Plan != nil {
 			e.plan.Store(r.Plan)
 		} else if r != nil {
@@ -261,6 +267,23 @@ func (s *source) publish(results map[string]*loader.Result) {
 	if len(changes) > 0 {
 		s.set.table.Swap(view.With(changes))
 	}
+}
+
+// means tells whether a plan is that of what a command has in force.
+func means(p *plan.Plan, c life.Command) bool {
+	if p.Refusal != "" || c.Refusal != "" {
+		return p.Refusal == c.Refusal
+	}
+	return p.Revision == c.InForce
+}
+
+// same tells whether an entry of a can stand for b, and its runs are counted
+// as those of b are.
+func same(a, b life.Command) bool {
+	was, _ := a.Current()
+	is, _ := b.Current()
+	return a.Generation == b.Generation && a.InForce == b.InForce && a.Refusal == b.Refusal && len(a.Revisions) == len(b.Revisions) &&
+		was.State == is.State && (was.Runs == 0) == (is.Runs == 0)
 }
 
 // after tells whether s comes later than other.
@@ -304,7 +327,7 @@ func (s *source) watch() {
 		case <-s.set.stop:
 			return
 		case <-journal.C:
-			if state.Unfinished(s.dir(), s.place().Key) {
+			if state.Due(s.dir(), s.place().Key) {
 				if err := s.settle(); err != nil {
 					s.report(loader.Event{Kind: loader.Damaged, Reason: err.Error(), Err: err})
 				}

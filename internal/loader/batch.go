@@ -43,6 +43,15 @@ func (l *Loader) newBatch() (*batch, error) {
 		l: l, now: time.Now(), changed: map[string]life.Command{}, results: map[string]*Result{}, loaded: map[string]bool{},
 		generation: l.snap.Generation + 1,
 	}
+	if l.closed {
+		return nil, errClosed
+	}
+	if err := l.openGuest(); err != nil {
+		return nil, err
+	}
+	if err := l.mend(); err != nil {
+		return nil, err
+	}
 	if l.chain != nil {
 		var err error
 		if b.generation, err = l.chain.Next(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/registry/chain"
 )
 
@@ -16,6 +17,11 @@ const systemState = "/var/lib/sbx"
 // user's own verdicts on a system registry count nowhere (SPEC 2).
 func (l *Loader) openGuest() error {
 	if !l.foreign() || l.place.Path == "" || os.Getenv("SBX_STATE") != "" {
+		return nil
+	}
+	// Where there is none yet, that there is none is what a plan rests on.
+	l.guestStamp = []plan.Stamp{stampOrAbsent(systemState + "/" + l.place.Key + "/current")}
+	if l.guest != nil {
 		return nil
 	}
 	c, err := chain.Open(systemState+"/"+l.place.Key, chain.ReadOnly)
@@ -36,8 +42,7 @@ func (b *batch) follow(name string) (r *Result, decided bool) {
 	if l.guest == nil {
 		return nil, false
 	}
-	// Whatever the owner changes makes the plan stale.
-	stamps := append(l.stamps(name), stampOrAbsent(systemState+"/"+l.place.Key+"/current"))
+	stamps := l.stamps(name)
 	snap, _, err := l.guest.Newest()
 	if errors.Is(err, chain.ErrEmpty) && !l.sealed {
 		return nil, false

@@ -79,13 +79,20 @@ type Loader struct {
 
 	filters engine.Filters
 
-	mu    sync.Mutex
-	chain *chain.Chain
-	snap  *chain.Snapshot // that of inForce
+	mu     sync.Mutex
+	closed bool
+	chain  *chain.Chain
+	snap   *chain.Snapshot // that of inForce
 	// trust and its stamps are those of the change that goes on.
 	trust       *sign.Trust
 	trustStamps []plan.Stamp
+	// guestStamp is that of guest's newest generation, taken before guest was
+	// read: what its owner decides later makes a plan stale.
+	guestStamp []plan.Stamp
 }
+
+// errClosed says that a Loader has given its lock back: it may write nothing.
+var errClosed = errors.New("the loader is closed")
 
 // OpenFor takes the lock of the registry's state and reads its newest valid
 // snapshot. The error is ErrHeld when another loader is at work.
@@ -191,7 +198,7 @@ func (l *Loader) Close() error {
 			errs = append(errs, c.Close())
 		}
 	}
-	l.chain, l.guest = nil, nil
+	l.chain, l.guest, l.closed = nil, nil, true
 	return errors.Join(errs...)
 }
 
@@ -308,8 +315,23 @@ func (l *Loader) collect(generation uint64) {
 	}
 }
 
-// finish removes the plans that a change left behind, this one or one that
-// was cut off, and the mark.
+// mend removes the plans of the newest generation where the change that made
+// it was cut off: they may be those of the generation before. It comes before
+// anything else: the next generation has other names in Changed, and when it is
+// complete the mark goes.
+func (l *Loader) mend() error {
+	if l.chain == nil || !state.Unfinished(l.state, l.place.Key) {
+		return nil
+	}
+	for _, name := range l.snap.Changed {
+		if err := l.keepPlan(name, &Result{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish removes the plans that this change left behind, and the mark.
 func (b *batch) finish() error {
 	l := b.l
 	if l.chain == nil || !state.Unfinished(l.state, l.place.Key) {

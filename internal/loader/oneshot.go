@@ -14,6 +14,7 @@ import (
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/internal/state"
 	"github.com/sbx-project/sbx/registry"
+	"github.com/sbx-project/sbx/registry/chain"
 )
 
 // heldWait bounds how long a one-shot run waits for another loader when
@@ -39,7 +40,9 @@ func Run(flag string, words []string, o Options) (p *plan.Plan, encoded []byte, 
 	if err != nil {
 		retire(places, words, o)
 		if fallback, n, ok := inForce(places, words); ok && errors.Is(err, registry.ErrTree) {
-			// The tree is refused whole; what was in force stays.
+			// The tree is refused whole; what was in force stays, unless a
+			// verdict says otherwise.
+			settleFor(fallback.place, places, o)
 			p, encoded, fallErr := held(fallback.place, fallback.name)
 			if fallErr == nil {
 				o.notify(Event{Kind: Rejected, Name: fallback.name, InForce: p.Version, Generation: p.Generation, Reason: err.Error(), Err: err})
@@ -117,8 +120,51 @@ func held(place Place, name string) (*plan.Plan, []byte, error) {
 	if p.Build != buildinfo.Build || p.BootID != state.BootID() || p.Command != name || p.Key != place.Key {
 		return nil, nil, state.ErrNone
 	}
+	if state.Unfinished(state.Dir(), place.Key) && !believed(place, p) {
+		return nil, nil, state.ErrNone
+	}
 	encoded, err := p.Encode()
 	return p, encoded, err
+}
+
+// believed tells whether a kept plan is that of what is in force, while a
+// change goes on or was cut off: the plan may be older than the newest
+// generation, and a violation in the journal may take its revision out as soon
+// as the other loader looks.
+func believed(place Place, p *plan.Plan) bool {
+	c, err := chain.Open(state.Dir()+"/"+place.Key, chain.ReadOnly)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	snap, _, err := c.Newest()
+	if err != nil {
+		return false
+	}
+	command := snap.Commands[p.Command]
+	j, err := state.Peek(state.Dir(), place.Key)
+	if err != nil {
+		return false
+	}
+	for _, r := range j.Records {
+		if r.Command == p.Command {
+			command, _ = command.Ended(r.Revision, r.Violation, snap.Generation+1, r.Time, nil)
+		}
+	}
+	return command.InForce == p.Revision && p.Refusal == "" || p.Refusal != "" && command.Refusal != ""
+}
+
+// settleFor takes the journal of a place into account where a verdict waits
+// and no other loader is at work. What cannot be done is for held to notice.
+func settleFor(place Place, places []Place, o Options) {
+	if !state.Unfinished(state.Dir(), place.Key) {
+		return
+	}
+	o.Earlier = before(places, place)
+	if l, err := OpenFor(place, o); err == nil {
+		_, _ = l.Settle()
+		l.Close()
+	}
 }
 
 // found is a command that a state knows.

@@ -109,7 +109,7 @@ func (l *Loader) stamps(name string) (out []plan.Stamp) {
 	if l.place.Path != "" {
 		out = append(out, candidates(l.place.Path, name)...)
 	}
-	return append(out, l.trustStamps...)
+	return append(append(out, l.trustStamps...), l.guestStamp...)
 }
 
 // unreadDigest stands for the digest of a bundle that could not be read: it

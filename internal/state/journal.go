@@ -49,7 +49,15 @@ var ErrRecord = errors.New("not a record of a run")
 // Append adds a record to the journal of the registry with that key and says
 // how long the journal is now, in bytes. The journal belongs to who owns the
 // state: for everybody else this is an error.
-func Append(dir, key string, r Record) (size int64, err error) {
+func Append(dir, key string, r Record) (size int64, err error) { return add(dir, key, r, false) }
+
+// AppendUrgent is Append of a record that a loader must act on before the next
+// run: the state is marked unfinished first (see [Unfinished]), so that a kill
+// in between leaves work and never a run. With an error the record is not
+// there, the mark may be.
+func AppendUrgent(dir, key string, r Record) (size int64, err error) { return add(dir, key, r, true) }
+
+func add(dir, key string, r Record, urgent bool) (size int64, err error) {
 	line := r.line()
 	if line == "" {
 		return 0, ErrRecord
@@ -59,18 +67,92 @@ func Append(dir, key string, r Record) (size int64, err error) {
 		return 0, err
 	}
 	defer d.Close()
-	fd, size, err := openJournal(d, journalName, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT)
+	fd, size, err := openJournal(d, journalName, unix.O_RDWR|unix.O_APPEND|unix.O_CREAT)
 	if err != nil {
 		return 0, err
 	}
 	defer unix.Close(fd)
-	if n, err := unix.Write(fd, []byte(line)); err != nil || n != len(line) {
-		if err == nil {
-			err = io.ErrShortWrite
+	if urgent {
+		// Under the journal's lock, as MarkFinished is: a loader that took the
+		// journal before this record cannot take the mark away after it.
+		if err := MarkUnfinished(dir, key); err != nil {
+			return 0, err
 		}
+	}
+	size, err = appendWhole(fd, size, []byte(line))
+	if err != nil {
 		return 0, &os.PathError{Op: "write", Path: d.Name() + "/" + journalName, Err: err}
 	}
-	return size + int64(len(line)), nil
+	return size, nil
+}
+
+// appendWhole adds b to a file that is size bytes long, or nothing: half a line
+// would spoil the one after it, and with it a verdict. A last line that is cut
+// off (a full disk, a power cut) is ended first. It returns the new size.
+//
+// Preconditions: fd was opened with O_RDWR and O_APPEND and is locked.
+func appendWhole(fd int, size int64, b []byte) (int64, error) {
+	var last [1]byte
+	if size > 0 {
+		if _, err := unix.Pread(fd, last[:], size-1); err != nil {
+			return 0, err
+		}
+		if last[0] != '\n' {
+			b = append([]byte{'\n'}, b...)
+		}
+	}
+	for done := 0; done < len(b); {
+		n, err := unix.Write(fd, b[done:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err == nil && n <= 0 {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return 0, errors.Join(err, unix.Ftruncate(fd, size))
+		}
+		done += n
+	}
+	return size + int64(len(b)), nil
+}
+
+// MarkFinished says that the change is complete. The mark stays while the
+// journal has a violation that was not taken yet: whoever appended it after
+// [Take] relies on the mark.
+func MarkFinished(dir, key string) error {
+	d, err := safefs.OpenTrusted(dir + "/" + key)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	fd, _, err := openJournal(d, journalName, unix.O_RDONLY|unix.O_CREAT)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), d.Name()+"/"+journalName)
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxJournal))
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(b)) {
+		if r, err := parseRecord(line); err == nil && r.Violation != "" {
+			return nil
+		}
+	}
+	err = unix.Unlinkat(int(d.Fd()), unfinished, 0)
+	if err != nil && err != unix.ENOENT {
+		return &os.PathError{Op: "remove", Path: d.Name() + "/" + unfinished, Err: err}
+	}
+	return nil
+}
+
+// Due tells whether the loader that holds the state should take the journal
+// now: something is unfinished, or there are many records.
+func Due(dir, key string) bool {
+	var st unix.Stat_t
+	return Unfinished(dir, key) || unix.Lstat(dir+"/"+key+"/"+journalName, &st) == nil && st.Size >= SettleSize
 }
 
 // openJournal opens a file of the journal, locked until it is closed, and says
@@ -169,15 +251,15 @@ func move(d *os.File) error {
 	if err != nil || len(b) == 0 {
 		return err
 	}
-	to, _, err := openJournal(d, takenName, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT)
+	to, size, err := openJournal(d, takenName, unix.O_RDWR|unix.O_APPEND|unix.O_CREAT)
 	if err != nil {
 		return err
 	}
-	taken := os.NewFile(uintptr(to), d.Name()+"/"+takenName)
-	if _, err = taken.Write(b); err == nil {
-		err = f.Truncate(0)
+	defer unix.Close(to)
+	if _, err = appendWhole(to, size, b); err != nil {
+		return &os.PathError{Op: "write", Path: d.Name() + "/" + takenName, Err: err}
 	}
-	return errors.Join(err, taken.Close())
+	return f.Truncate(0)
 }
 
 // read parses the files of that names that exist.

@@ -204,12 +204,3 @@ func MarkUnfinished(dir, key string) error {
 	}
 	return unix.Close(fd)
 }
-
-// MarkFinished says that the change is complete.
-func MarkFinished(dir, key string) error {
-	err := unix.Unlink(dir + "/" + key + "/" + unfinished)
-	if err != nil && err != unix.ENOENT {
-		return &os.PathError{Op: "remove", Path: dir + "/" + key + "/" + unfinished, Err: err}
-	}
-	return nil
-}

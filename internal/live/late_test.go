@@ -1,0 +1,113 @@
+package live
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/sbx-project/sbx/internal/loader"
+	"github.com/sbx-project/sbx/internal/plan"
+)
+
+// inForce is a command and its plan as a caller gets them.
+func (f *fixture) inForce(name string) (*Entry, *plan.Plan) {
+	f.t.Helper()
+	e, ok := f.set.Get(name)
+	if !ok {
+		f.t.Fatalf("%s is not there", name)
+	}
+	p, err := f.set.Plan(e)
+	f.must(err)
+	return e, p
+}
+
+// TestLateResultsDoNotUndoAVerdict: what a load came to is published after an
+// operator, or a violation, took that revision out.
+func TestLateResultsDoNotUndoAVerdict(t *testing.T) {
+	f := newFixture(t)
+	f.put("tool", manifest("tool", "1.0.0", ""))
+	f.start()
+	f.version("tool", "1.0.0")
+	_, p := f.inForce("tool")
+	if _, err := f.set.Ended(p, "r1", ""); err != nil {
+		t.Fatal(err)
+	}
+	f.put("tool", manifest("tool", "2.0.0", ""))
+	f.version("tool", "2.0.0")
+	src := f.set.registries[0]
+	late, err := src.loader().Load("tool")
+	f.must(err)
+	f.must(src.loader().Rollback("tool", "1.0.0", "a test"))
+	src.publish(late)
+	if _, p := f.inForce("tool"); p.Version != "1.0.0" {
+		t.Errorf("the plan is of %s, which is held", p.Version)
+	}
+}
+
+// TestVerdictOfAHiddenCommandHolds: a run ends after an earlier registry got a
+// command of that name; its violation counts for when the name is back.
+func TestVerdictOfAHiddenCommandHolds(t *testing.T) {
+	f := newFixture(t)
+	second := f.base + "/second"
+	f.must(os.Mkdir(second, 0o755))
+	f.must(os.WriteFile(second+"/tool.yaml", []byte(manifest("tool", "5.0.0", "")), 0o644))
+	var places []loader.Place
+	for _, dir := range []string{f.dir(), second} {
+		p, err := loader.OpenPlace(dir)
+		f.must(err)
+		places = append(places, p)
+	}
+	var err error
+	f.set, err = Start(places, Options{Loader: loader.Options{StateDir: f.base + "/state", Registries: []string{f.dir(), second}}, Settle: 5 * time.Millisecond})
+	f.must(err)
+	t.Cleanup(f.stop)
+	_, bad := f.inForce("tool")
+	f.put("tool", manifest("tool", "1.0.0", ""))
+	f.version("tool", "1.0.0")
+	if back, err := f.set.Ended(bad, "r1", "ptrace"); err != nil || back != "" {
+		t.Errorf("back on %q, %v", back, err)
+	}
+	f.must(os.Remove(f.dir() + "/tool.yaml"))
+	for end := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
+		e, ok := f.set.Get("tool")
+		if ok && e.Registry == second {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the second registry's does not come back")
+		}
+	}
+	if _, p := f.inForce("tool"); p.Refusal == "" {
+		t.Errorf("%s runs after its violation in probation", p.Version)
+	}
+}
+
+// TestProgramComesBack: a program that was away for a moment, as during an
+// upgrade, while somebody ran the command.
+func TestProgramComesBack(t *testing.T) {
+	f := newFixture(t)
+	program := f.base + "/program"
+	b, err := os.ReadFile("/bin/true")
+	f.must(err)
+	f.must(os.WriteFile(program, b, 0o755))
+	f.put("tool", "apiVersion: sbx/v1\nname: tool\nversion: 1.0.0\nexec: {path: "+program+", args: passthrough}\n")
+	f.start()
+	f.version("tool", "1.0.0")
+	f.inForce("tool")
+	f.must(os.Rename(program, program+".away"))
+	if p, err := f.set.Renew("tool"); err == nil {
+		t.Fatalf("a plan of a missing program: %s", p.Version)
+	}
+	f.must(os.Rename(program+".away", program))
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		e, ok := f.set.Get("tool")
+		if ok {
+			if _, err = f.set.Plan(e); err == nil {
+				break
+			}
+		}
+		if time.Now().After(end) {
+			t.Fatalf("still refused: %v", err)
+		}
+	}
+}
