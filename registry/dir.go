@@ -54,6 +54,13 @@ func OpenDir(path string) (*Dir, error) {
 // Close releases the directory.
 func (d *Dir) Close() error { return d.root.Close() }
 
+// Same tells whether both are open on one directory that still has a name.
+func (d *Dir) Same(other *Dir) bool {
+	var a, b unix.Stat_t
+	return unix.Fstat(int(d.root.Fd()), &a) == nil && unix.Fstat(int(other.root.Fd()), &b) == nil &&
+		a.Dev == b.Dev && a.Ino == b.Ino && a.Nlink > 0
+}
+
 // Path is the absolute path of the registry.
 func (d *Dir) Path() string { return d.path }
 

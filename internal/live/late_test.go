@@ -2,11 +2,13 @@ package live
 
 import (
 	"os"
+	"runtime/debug"
 	"testing"
 	"time"
 
 	"github.com/sbx-project/sbx/internal/loader"
 	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/registry/watch"
 )
 
 // inForce is a command and its plan as a caller gets them.
@@ -109,5 +111,26 @@ func TestProgramComesBack(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("still refused: %v", err)
 		}
+	}
+}
+
+// TestLooksKeepNothingOpen: each look at everything opens the registry anew.
+func TestLooksKeepNothingOpen(t *testing.T) {
+	f := newFixture(t)
+	f.put("tool", manifest("tool", "1.0.0", ""))
+	f.start()
+	f.stop() // nothing else opens files
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	open := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		f.must(err)
+		return len(entries)
+	}
+	src, before := f.set.registries[0], open()
+	for range 50 {
+		f.must(src.refresh(watch.Hint{All: true}))
+	}
+	if now := open(); now > before+5 {
+		t.Errorf("%d descriptors, %d before", now, before)
 	}
 }

@@ -94,9 +94,8 @@ func (s *source) changed(f func(*loader.Loader) (map[string]*loader.Result, erro
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	results, err := f(s.loader())
-	if err == nil {
-		s.publish(results)
-	}
+	// Also after an error: what is durable is in force, whatever came then.
+	s.publish(results)
 	return results, err
 }
 
@@ -180,7 +179,11 @@ func (s *source) builtin() ([]string, error) {
 func (s *source) load(name string) (*plan.Plan, error) {
 	results, err := s.loadNames([]string{name})
 	if err != nil {
-		return nil, err
+		r, err := s.loader().Kept(name, err)
+		if err != nil {
+			return nil, err
+		}
+		return r.Plan, nil
 	}
 	r := results[name]
 	if r.Plan == nil {
@@ -403,6 +406,10 @@ func (s *source) refresh(h watch.Hint) error {
 		return err
 	}
 	old := s.at.Load()
+	was, isDir := old.place.Source.(*registry.Dir)
+	if is := place.Source.(*registry.Dir); isDir && was.Same(is) && place.Owner == old.place.Owner {
+		return is.Close() // nobody has it; the one before stays open
+	}
 	if place.Key == old.place.Key {
 		// The same directory, or a new one with the inode of the old.
 		old.loader.Reopen(place)

@@ -91,10 +91,14 @@ func provide(place Place, name string, o Options) (*Result, error) {
 		if err == nil {
 			defer l.Close()
 			results, err := l.Load(name)
-			if err != nil {
-				return nil, err
+			if err == nil {
+				return results[name], nil
 			}
-			return results[name], nil
+			r, keptErr := l.Kept(name, err)
+			if keptErr == nil {
+				o.notify(Event{Kind: Damaged, Name: name, Version: r.Plan.Version, InForce: r.Plan.Version, Generation: r.Plan.Generation, Reason: err.Error(), Err: err})
+			}
+			return r, keptErr
 		}
 		if !errors.Is(err, ErrHeld) {
 			return nil, err

@@ -194,6 +194,7 @@ type Journal struct {
 	// it says.
 	Full bool
 	dir  string
+	stay bool // Done has nothing to remove
 }
 
 // Take reads all records that no loader has made durable yet, and moves them
@@ -210,7 +211,17 @@ func Take(dir, key string) (*Journal, error) {
 		return nil, err
 	}
 	defer d.Close()
-	if err := move(d); err != nil {
+	err = move(d)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		// What is in force must go on. The records stay where they are and,
+		// should there be room for a generation all the same, count again.
+		j, err := read(d, takenName, journalName)
+		if err == nil {
+			j.stay = true
+		}
+		return j, err
+	}
+	if err != nil {
 		return nil, err
 	}
 	return read(d, takenName)
@@ -228,6 +239,9 @@ func Peek(dir, key string) (*Journal, error) {
 
 // Done removes what Take read, which is durable elsewhere now.
 func (j *Journal) Done() error {
+	if j.stay {
+		return nil
+	}
 	err := os.Remove(j.dir + "/" + takenName)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
