@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/cgroup"
 )
 
 // host holds what several probes look at.
@@ -95,13 +97,21 @@ func tryCgroupKill(h host) (bool, string) {
 	if h.cgroup == "" {
 		return false, h.cgroupDetail
 	}
-	// The root group has no cgroup.kill, so look into one that may be made.
-	dir, err := os.MkdirTemp(h.cgroup, "sbx-probe-")
+	// Nothing is made for the probe alone: whoever is killed in between would
+	// leave it behind, and nobody sweeps there.
+	if _, err := os.Stat(filepath.Join(h.cgroup, "cgroup.kill")); err == nil {
+		if err := unix.Access(h.cgroup, unix.W_OK); err != nil {
+			return false, h.cgroup + ": " + err.Error()
+		}
+		return true, ""
+	}
+	// The root group has none; the one that has its runs does.
+	place, err := cgroup.Open("")
 	if err != nil {
 		return false, err.Error()
 	}
-	defer os.Remove(dir)
-	if _, err := os.Stat(filepath.Join(dir, "cgroup.kill")); err != nil {
+	defer place.Close()
+	if _, err := os.Stat(filepath.Join(place.Path(), "cgroup.kill")); err != nil {
 		return false, err.Error()
 	}
 	return true, ""
