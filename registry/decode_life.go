@@ -28,6 +28,9 @@ func (r *Requires) decode(n *policy.Node) error {
 		},
 		"features": func(n *policy.Node) (err error) {
 			r.Features, err = checked(n, "requires.features", isFeature)
+			for i := range r.Features {
+				r.FeaturePos = append(r.FeaturePos, n.Items[i].Pos)
+			}
 			return err
 		},
 	})

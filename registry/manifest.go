@@ -116,11 +116,14 @@ type Requires struct {
 	Commands []string
 	// Features are names of `sbx doctor --json`.
 	Features []string
+	// FeaturePos has the place of each of Features.
+	FeaturePos []policy.Pos
 }
 
 // Check is one proof: a run with Argv must end as expected.
 type Check struct {
-	// Argv are the caller's arguments, after the command's name.
+	// Argv are the caller's arguments, after the command's name. When they
+	// are no call of the declared parameters they are the program's own.
 	Argv []string
 	// Exit is the expected exit status, 0 to 255, when Violation is empty.
 	Exit int

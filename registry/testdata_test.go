@@ -98,7 +98,7 @@ func TestGood(t *testing.T) {
 		Allow:  Allow{Users: []string{}, Groups: []string{"ops"}},
 		Policy: policy.Policy{Filesystem: policy.Filesystem{Write: []policy.PathRule{{Path: "/var/backups"}}}},
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreTypes(policy.Pos{}, policy.Places{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreTypes(policy.Pos{}, []policy.Pos{}, policy.Places{})); diff != "" {
 		t.Errorf("manifest (-want +got):\n%s", diff)
 	}
 }
@@ -114,7 +114,7 @@ func TestDefaults(t *testing.T) {
 		OnViolation: OnViolationRevert,
 		Probation:   Probation{Runs: 5, Window: 24 * time.Hour}, RevertBudget: RevertBudget{Count: 1, Window: 24 * time.Hour},
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreTypes(policy.Pos{}, policy.Places{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreTypes(policy.Pos{}, []policy.Pos{}, policy.Places{})); diff != "" {
 		t.Errorf("manifest (-want +got):\n%s", diff)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,9 @@ The registry is --registry, SBX_REGISTRY, /etc/sbx/registry as root, else your
 own: $XDG_CONFIG_HOME/sbx/registry or ~/.config/sbx/registry, which is made.`,
 		Example: "  sbx install ./db-backup\n  sbx install ./jq.yaml --registry /srv/registry",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if strings.Contains(args[0], "://") {
+				return &statusError{125, errors.New("install URL: not built yet"), "fetch it, and install the path"}
+			}
 			dir, err := changedRegistry(registryDir, true)
 			if err != nil {
 				return err

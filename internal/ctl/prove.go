@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-project/sbx/internal/params"
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/runner"
 )
@@ -58,6 +59,7 @@ func prove(words []string) error {
 			return errors.New("set descriptor " + strconv.Itoa(fd) + ": " + err.Error())
 		}
 	}
+	ownWords(p, words)
 	cwd := workingDir()
 	v := &Invocation{EnvFile: -1, StatusFD: -1, Quiet: true, Words: append([]string{p.Command}, words...)}
 	if p.Limits.Timeout == 0 || p.Limits.Timeout > proofTimeout {
@@ -70,6 +72,18 @@ func prove(words []string) error {
 	}
 	out.last(r)
 	return nil
+}
+
+// ownWords makes the plan hand words over untouched when they are no call of
+// its declared parameters: a check such as ["--version"] then asks the program
+// itself, which has no parameter of that name and need not have one.
+func ownWords(p *plan.Plan, words []string) {
+	if !p.Declared {
+		return
+	}
+	if _, err := params.Parse(p.Params, words); err != nil {
+		p.Declared, p.Params, p.Words = false, nil, nil
+	}
 }
 
 func joined(step string, err error) string {

@@ -126,7 +126,7 @@ func (v *Invocation) launch(p *plan.Plan, cwd string, words []string, out *resul
 // Unexpected is the report of a plan that is not the revision which the caller
 // named; nil when it is.
 func (v *Invocation) Unexpected(p *plan.Plan) *runner.Report {
-	if v.Expect == "" || v.Expect == p.Version || v.Expect == p.Revision {
+	if v.Expect == "" || v.Expect == p.Version || v.Expect == p.Revision || "sha256:"+v.Expect == p.Revision {
 		return nil
 	}
 	return refused(runner.StatusRefused, "expect "+v.Expect, errors.New("in force is "+p.Version+" "+p.Revision), "")

@@ -16,6 +16,11 @@ import (
 // snapshot's. The error is an *Error.
 func ForBundle(b *registry.Bundle, generation uint64, build string, features feature.Set) (Request, error) {
 	m := &b.Manifest
+	for i, name := range m.Requires.Features {
+		if _, ok := feature.Known(name); !ok {
+			return Request{}, refuse(at(m.Requires.FeaturePos, i), policy.Suggest(name, feature.Names()), "requires.features: unknown feature %q", name)
+		}
+	}
 	p, err := policy.Resolve(m.Policy, registry.Stock)
 	if err != nil {
 		return Request{}, unresolved(err)
@@ -41,6 +46,15 @@ func ForBundle(b *registry.Bundle, generation uint64, build string, features fea
 		return Request{}, refuse(m.Exec.Pos, "write an absolute path", "exec.path: %q is relative, and a one-file bundle ships no files", r.Path)
 	}
 	return r, nil
+}
+
+// at is the place of the i-th of a list; zero for a manifest that was made
+// without text.
+func at(places []policy.Pos, i int) policy.Pos {
+	if i < len(places) {
+		return places[i]
+	}
+	return policy.Pos{}
 }
 
 // unresolved is a policy that cannot be merged with what it extends.
