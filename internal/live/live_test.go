@@ -372,20 +372,24 @@ func TestEarlierRegistryWins(t *testing.T) {
 }
 
 // TestStorm: reloads under concurrent lookups; nobody sees a mixture, and no
-// lookup fails.
+// lookup fails. SBX_TEST_LONG=1 makes it 1,000 reloads under 500 readers, some
+// two minutes under -race on two busy cores: go test -race -run Storm ./internal/live.
 func TestStorm(t *testing.T) {
 	f := newFixture(t)
 	f.put("a", manifest("a", "1.0.0", ""))
 	f.start()
 	f.version("a", "1.0.0")
-	changes := 40
-	if testing.Short() {
+	changes, callers := 40, 50
+	switch {
+	case os.Getenv("SBX_TEST_LONG") == "1":
+		changes, callers = 1000, 500
+	case testing.Short():
 		changes = 10
 	}
 	var stop atomic.Bool
 	var readers sync.WaitGroup
 	var looked atomic.Int64
-	for range 50 {
+	for range callers {
 		readers.Go(func() {
 			last := ""
 			for !stop.Load() {
@@ -410,7 +414,7 @@ func TestStorm(t *testing.T) {
 				}
 				last = p.Version
 				looked.Add(1)
-				time.Sleep(100 * time.Microsecond) // leave the processors to the loader
+				time.Sleep(time.Duration(callers) * 2 * time.Microsecond) // leave the processors to the loader
 			}
 		})
 	}
@@ -419,6 +423,7 @@ func TestStorm(t *testing.T) {
 		f.put("a", manifest("a", v, ""))
 		f.version("a", v)
 	}
+	t.Logf("%d reloads under %d readers, %d lookups", changes, callers, looked.Load())
 	stop.Store(true)
 	readers.Wait()
 	if looked.Load() == 0 {

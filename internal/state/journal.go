@@ -168,6 +168,10 @@ func openJournal(d *os.File, name string, flags int) (fd int, size int64, err er
 	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
 		err = errors.New("not a regular file")
 	}
+	if err == nil {
+		// The directory may be sticky: a record of anybody else's is forged.
+		err = safefs.CheckOwner(path, &st)
+	}
 	for err == nil {
 		if err = unix.Flock(fd, unix.LOCK_EX); err != unix.EINTR {
 			break
