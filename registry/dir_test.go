@@ -83,10 +83,8 @@ func TestLoadFile(t *testing.T) {
 	checkStamps(t, b.Stamps, ">"+root, ">"+root+"/db", root+"/db/list.yaml", root+"/db/list.yaml.sig")
 }
 
-// checkStamps compares stamps with what stat says; a path behind "-" must be
-// stamped as absent.
-// checkStamps takes paths: "-" in front is one that is absent, ">" a directory
-// that only leads to the bundle.
+// checkStamps compares stamps with what stat says of paths: "-" in front of one
+// is for absent, ">" for a directory that only leads to the bundle.
 func checkStamps(t *testing.T, got []plan.Stamp, paths ...string) {
 	t.Helper()
 	var want []plan.Stamp

@@ -90,7 +90,23 @@ func (r *run) bound() bool {
 		}
 		r.layer(layerOf(h.Name), Degraded, why)
 	}
+	r.addRlimits()
 	return r.required()
+}
+
+// addRlimits puts the caller's resource limits behind those of the plan and of
+// the supervisor: each is set when the ones before it are, so it must not be
+// higher (setrlimit(2)).
+func (r *run) addRlimits() {
+	for _, own := range r.Rlimits {
+		wider := false
+		for _, l := range r.config.Rlimits {
+			wider = wider || l.Resource == own.Resource && l.Value <= own.Value
+		}
+		if !wider {
+			r.config.Rlimits = append(r.config.Rlimits, own)
+		}
+	}
 }
 
 // ipcBounds bounds what System V objects of the run's IPC namespace can hold

@@ -112,7 +112,8 @@ func (p *Prepared) Discard() {
 // shown besides, and arguments and environment are not too many.
 func Fits(p *plan.Plan, o *Options) bool {
 	a, b := p.Limits, o.Plan.Limits
-	if a.MemoryMax != b.MemoryMax || a.PidsMax != b.PidsMax || a.CPUQuota != b.CPUQuota || a.CPUPeriod != b.CPUPeriod || len(a.Required) != len(b.Required) {
+	if a.MemoryMax != b.MemoryMax || a.PidsMax != b.PidsMax || a.CPUQuota != b.CPUQuota || a.CPUPeriod != b.CPUPeriod || a.CPUWeight != b.CPUWeight ||
+		a.SwapSet != b.SwapSet || a.MemorySwapMax != b.MemorySwapMax || len(a.Required) != len(b.Required) || len(o.Rlimits) > 0 {
 		return false
 	}
 	// Of the region that a call is handed over in, three quarters are left

@@ -47,6 +47,9 @@ type Options struct {
 	CwdUnfit string
 	// Chdir overrides where the workload starts; empty: the plan's.
 	Chdir string
+	// Rlimits are set after the plan's, each at most as high; one of
+	// processes that is wider than what pids_max makes of it does not count.
+	Rlimits []plan.Rlimit
 	// Timeout, when not 0, is tighter than the plan's.
 	Timeout time.Duration
 	// Started is called with init's pid as soon as there is one.

@@ -150,7 +150,8 @@ const runFlags = `Flags stand before the name; everything after it belongs to th
   --policy FILE|NAME    the policy of an unregistered program (exec only)
   --expect VERSION      refuse when another version or digest is in force
   --timeout D           end the run after D (30s); only tighter than the policy
-  --limit KEY=VALUE     memory_max, pids_max, cpu_max, timeout or output_max; only tighter
+  --limit KEY=VALUE     memory_max, memory_swap_max, pids_max, cpu_max, cpu_weight, timeout,
+                        output_max or rlimit_NAME; only tighter
   --env NAME[=VALUE]    a variable that the policy passes
   --env-file FD         such variables from a descriptor, one a line or NUL-separated
   --chdir DIR           start in DIR, a path inside the view

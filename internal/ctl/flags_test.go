@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-project/sbx/internal/plan"
 )
@@ -69,16 +70,18 @@ func TestParseRun(t *testing.T) {
 }
 
 func TestTighten(t *testing.T) {
-	have := plan.Limits{MemoryMax: 256 << 20, PidsMax: 64, Timeout: time.Minute, CPUQuota: 50_000, CPUPeriod: 100_000}
+	have := plan.Limits{MemoryMax: 256 << 20, PidsMax: 64, Timeout: time.Minute, CPUQuota: 50_000, CPUPeriod: 100_000, CPUWeight: 50}
 	for _, tc := range []struct{ flag, err string }{
 		{"memory_max=1M", ""}, {"memory_max=256M", ""}, {"memory_max=257M", "more than the policy's"},
 		{"memory_max=0", "no valid value"}, {"memory_max=-1", "no valid value"}, {"memory_max=99999999999999999999", "no valid value"}, {"memory_max=9999999T", "no valid value"},
 		{"pids_max=65", "more than the policy's"}, {"pids_max=+5", "no valid value"}, {"pids_max=5", ""},
 		{"timeout=2m", "more than the policy's"}, {"timeout=1s", ""}, {"timeout=-1s", "no positive"},
 		{"output_max=10", ""}, {"cpu_max=50%", ""}, {"cpu_max=51%", "more than the policy's"}, {"cpu_max=5", "percentage"},
-		{"rlimit_nofile=5", "cannot be given"},
+		{"rlimit_nofile=5", ""}, {"rlimit_core=0", ""}, {"rlimit_nofile=9", "more than the 8"}, {"rlimit_fsize=1K", ""}, {"rlimit_files=1", "no resource"},
+		{"rlimit_nofile=-1", "no valid value"}, {"rlimit_nofile=unlimited", "no valid value"}, {"io_max=1", "cannot be given"},
+		{"memory_swap_max=0", ""}, {"memory_swap_max=x", "no valid value"}, {"cpu_weight=5", ""}, {"cpu_weight=10001", "no valid value"}, {"cpu_weight=51", "more than the policy's"},
 	} {
-		got, err := tighten(have, []string{tc.flag})
+		got, own, err := tighten(have, []plan.Rlimit{{Resource: unix.RLIMIT_NOFILE, Value: 8}}, []string{tc.flag})
 		switch {
 		case tc.err == "" && err != nil:
 			t.Errorf("%s: got %v", tc.flag, err)
@@ -86,20 +89,28 @@ func TestTighten(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", tc.flag, err, tc.err)
 		case err == nil && (got.MemoryMax > have.MemoryMax || got.PidsMax > have.PidsMax || got.Timeout > have.Timeout):
 			t.Errorf("%s: widened to %+v", tc.flag, got)
+		case err == nil && strings.HasPrefix(tc.flag, "rlimit_") && len(own) != 1:
+			t.Errorf("%s: made %+v", tc.flag, own)
 		}
 	}
 }
 
 // FuzzTighten: no flag of a caller ever widens a limit.
 func FuzzTighten(f *testing.F) {
-	for _, s := range []string{"memory_max=1K", "pids_max=18446744073709551615", "cpu_max=1000%", "timeout=1ns", "output_max=8E"} {
+	for _, s := range []string{"memory_max=1K", "pids_max=18446744073709551615", "cpu_max=1000%", "timeout=1ns", "output_max=8E", "rlimit_nofile=9", "cpu_weight=1"} {
 		f.Add(s)
 	}
 	have := plan.Limits{MemoryMax: 1 << 20, PidsMax: 8, Timeout: time.Second, OutputMax: 100, CPUQuota: 1000, CPUPeriod: 100_000}
 	f.Fuzz(func(t *testing.T, s string) {
-		got, err := tighten(have, []string{s})
+		nofile := []plan.Rlimit{{Resource: unix.RLIMIT_NOFILE, Value: 8}}
+		got, own, err := tighten(have, nofile, []string{s})
 		if err != nil {
 			return
+		}
+		for _, r := range own {
+			if r.Resource == unix.RLIMIT_NOFILE && r.Value > 8 {
+				t.Errorf("%q widened a resource limit to %d", s, r.Value)
+			}
 		}
 		if got.MemoryMax > have.MemoryMax || got.MemoryMax == 0 || got.PidsMax > have.PidsMax || got.PidsMax == 0 || got.Timeout > have.Timeout || got.Timeout <= 0 ||
 			got.OutputMax > have.OutputMax || got.OutputMax == 0 || got.CPUQuota*have.CPUPeriod > have.CPUQuota*got.CPUPeriod {

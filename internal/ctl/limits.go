@@ -6,12 +6,15 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sbx-project/sbx/internal/plan"
 )
 
 // tighten applies `--limit` flags to the limits of a plan. A caller may only
-// make them tighter; what he states is required like any stated limit.
-func tighten(l plan.Limits, flags []string) (plan.Limits, error) {
+// make them tighter; what he states is required like any stated limit. own are
+// the resource limits that he stated, to be set after the plan's.
+func tighten(l plan.Limits, has []plan.Rlimit, flags []string) (_ plan.Limits, own []plan.Rlimit, _ error) {
 	l.Required = slices.Clone(l.Required)
 	for _, f := range flags {
 		key, value, _ := strings.Cut(f, "=")
@@ -35,17 +38,89 @@ func tighten(l plan.Limits, flags []string) (plan.Limits, error) {
 			}
 		case "cpu_max":
 			err = lowerCPU(&l, value)
+		case "cpu_weight":
+			err = lower(&l.CPUWeight, value, weight)
+		case "memory_swap_max":
+			err = lowerSwap(&l, value)
 		default:
-			err = "cannot be given by a caller (memory_max, pids_max, cpu_max, timeout, output_max can)"
+			resource, isRlimit := strings.CutPrefix(key, "rlimit_")
+			if !isRlimit {
+				err = "cannot be given by a caller (memory_max, memory_swap_max, pids_max, cpu_max, cpu_weight, timeout, output_max and rlimit_* can)"
+				break
+			}
+			var r plan.Rlimit
+			if r, err = lowerRlimit(append(slices.Clone(has), own...), resource, value); err == "" {
+				own = append(own, r)
+			}
 		}
 		if err != "" {
-			return l, &UsageError{"--limit " + f + ": " + key + " " + err, "a caller can only tighten what the policy allows"}
+			return l, nil, &UsageError{"--limit " + f + ": " + key + " " + err, "a caller can only tighten what the policy allows"}
 		}
-		if key != "timeout" && key != "output_max" && !slices.Contains(l.Required, key) {
+		if key != "timeout" && key != "output_max" && !strings.HasPrefix(key, "rlimit_") && !slices.Contains(l.Required, key) {
 			l.Required = append(l.Required, key)
 		}
 	}
-	return l, nil
+	return l, own, nil
+}
+
+// weight parses a weight of cgroup v2's cpu controller.
+func weight(s string) (uint64, bool) {
+	n, ok := count(s)
+	return n, ok && n <= 10_000
+}
+
+func lowerSwap(l *plan.Limits, value string) string {
+	n, ok := size(value)
+	if value == "0" {
+		n, ok = 0, true
+	}
+	switch {
+	case !ok:
+		return "has no valid value"
+	case l.SwapSet && n > l.MemorySwapMax:
+		return "is more than the policy's " + strconv.FormatUint(l.MemorySwapMax, 10)
+	}
+	l.MemorySwapMax, l.SwapSet = n, true
+	return ""
+}
+
+// resources are the names of getrlimit(2) in lower case without RLIMIT_, by
+// their numbers, which amd64 and arm64 share (asm-generic/resource.h).
+var resources = [...]string{
+	"cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks", "sigpending", "msgqueue", "nice", "rtprio", "rttime",
+}
+
+// lowerRlimit makes the limit of a resource. It may be no higher than the
+// policy's or, where that has none, than what this process has itself and
+// would hand down.
+func lowerRlimit(has []plan.Rlimit, name, value string) (plan.Rlimit, string) {
+	i := slices.Index(resources[:], name)
+	if i < 0 {
+		return plan.Rlimit{}, "is no resource of getrlimit(2)"
+	}
+	r := plan.Rlimit{Resource: uint32(i)}
+	n, ok := size(value)
+	if value == "0" {
+		n, ok = 0, true
+	}
+	if !ok {
+		return r, "has no valid value"
+	}
+	var inherited unix.Rlimit
+	if err := unix.Getrlimit(i, &inherited); err != nil {
+		return r, "cannot be compared: " + err.Error()
+	}
+	bound := inherited.Max
+	for _, h := range has {
+		if h.Resource == r.Resource {
+			bound = min(bound, h.Value)
+		}
+	}
+	if n > bound {
+		return r, "is more than the " + strconv.FormatUint(bound, 10) + " that it has"
+	}
+	r.Value = n
+	return r, ""
 }
 
 func lower(have *uint64, value string, parse func(string) (uint64, bool)) string {

@@ -147,7 +147,7 @@ func (v *Invocation) options(p *plan.Plan, cwd string) (runner.Options, *runner.
 // beside it make of a plan. The plan's limits become tighter. A report means
 // that the call is refused.
 func (v *Invocation) Options(p *plan.Plan, environ, extra []string) (runner.Options, *runner.Report) {
-	tight, err := tighten(p.Limits, v.Limits)
+	tight, rlimits, err := tighten(p.Limits, p.Rlimits, v.Limits)
 	if err != nil {
 		return runner.Options{}, refused(runner.StatusSetup, "", err, "a caller can only tighten what the policy allows")
 	}
@@ -166,7 +166,7 @@ func (v *Invocation) Options(p *plan.Plan, environ, extra []string) (runner.Opti
 		}
 		return runner.Options{}, refused(runner.StatusSetup, "", err, hint)
 	}
-	return runner.Options{Plan: p, Environ: environ, Chdir: v.Chdir, Timeout: v.Timeout}, nil
+	return runner.Options{Plan: p, Environ: environ, Chdir: v.Chdir, Timeout: v.Timeout, Rlimits: rlimits}, nil
 }
 
 // extra are the variables of --env and --env-file.
