@@ -148,14 +148,17 @@ func (c *commands) Ended(cmd daemon.Command, r *runner.Report) {
 func (c *commands) Reload() daemon.Reload {
 	before := c.generation()
 	results, err := c.set.Reload()
-	r := daemon.Reload{Generation: c.generation(), Rejected: map[string]string{}, Err: err, Time: time.Now()}
+	r := daemon.Reload{Generation: c.generation(), Rejected: map[string]string{}, Verdicts: map[string]int{}, Err: err, Time: time.Now()}
 	for name, one := range results {
 		if one.Err != nil && !errors.Is(one.Err, fs.ErrNotExist) && !errors.Is(one.Err, registry.ErrNotFound) {
 			r.Rejected[name] = one.Err.Error()
+			if code := loader.Code(one.Err); code != 0 {
+				r.Verdicts[name] = int(code)
+			}
 		}
 	}
 	for name, e := range c.set.View().All() {
-		if e.Command.Generation > before {
+		if e.Registry != "" && e.Command.Generation > before {
 			r.Changed = append(r.Changed, name)
 		}
 	}

@@ -53,6 +53,8 @@ type Reload struct {
 	// whose candidate was not taken, with the reason.
 	Changed  []string
 	Rejected map[string]string
+	// Verdicts are the codes of those of Rejected that have one: 409 or 412.
+	Verdicts map[string]int
 	// Err is set when nothing was loaded and the old generation stays.
 	Err  error
 	Time time.Time

@@ -229,6 +229,25 @@ func TestBadBundleKeepsItsCommandAndNoOther(t *testing.T) {
 	f.version("tool", "2.0.0")
 }
 
+// TestReloadTellsVerdicts: an older version is 409 each time it is looked at,
+// what is bad in itself has no verdict.
+func TestReloadTellsVerdicts(t *testing.T) {
+	f := newFixture(t)
+	f.put("tool", manifest("tool", "2.0.0", ""))
+	f.start()
+	f.version("tool", "2.0.0")
+	for text, want := range map[string]int{manifest("tool", "1.0.0", ""): 409, "broken": 0} {
+		f.put("tool", text)
+		for range 2 {
+			results, err := f.set.Reload()
+			f.must(err)
+			if got := int(loader.Code(results["tool"].Err)); got != want || results["tool"].Err == nil {
+				t.Errorf("%.20q: verdict %d (%v), want %d", text, got, results["tool"].Err, want)
+			}
+		}
+	}
+}
+
 // TestIllegalTreeIsRefusedWhole: a name that is a command and a group at once
 // stops everything new, and nothing that is in force.
 func TestIllegalTreeIsRefusedWhole(t *testing.T) {

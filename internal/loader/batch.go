@@ -11,6 +11,7 @@ import (
 	"github.com/sbx-project/sbx/internal/engine"
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/internal/safefs"
+	"github.com/sbx-project/sbx/internal/sign"
 	"github.com/sbx-project/sbx/internal/state"
 	"github.com/sbx-project/sbx/registry"
 	"github.com/sbx-project/sbx/registry/life"
@@ -156,6 +157,20 @@ type VerdictError struct{ life.Verdict }
 
 func (e *VerdictError) Error() string { return e.Reason }
 
+// Code is the verdict that an error of a [Result] tells (SPEC 3): 409, 412, or 0
+// where the cause is another one.
+func Code(err error) life.Code {
+	var untrusted *sign.UntrustedError
+	var verdict *VerdictError
+	switch {
+	case errors.As(err, &untrusted):
+		return life.Untrusted
+	case errors.As(err, &verdict):
+		return verdict.Code
+	}
+	return 0
+}
+
 // offer judges a verified and parsed bundle and, if it may, brings it in
 // force: stored, compiled, proved.
 func (b *batch) offer(name string, rev life.Revision, bundle *registry.Bundle, stamps []plan.Stamp) *Result {
@@ -224,7 +239,11 @@ func (b *batch) same(cur life.Command, rev life.Revision, bundle *registry.Bundl
 // Where nothing can run instead, who asks is told again, with the position if
 // there is one.
 func (b *batch) known(cur life.Command, rev life.Revision, bundle *registry.Bundle, stamps []plan.Stamp, v life.Verdict) error {
-	if r, ok := cur.Revision(rev.Digest); ok && cur.InForce == "" && r.State == life.Rejected && r.Verdict == 0 {
+	r, ok := cur.Revision(rev.Digest)
+	if ok && r.State == life.Rejected {
+		v.Code = r.Verdict // 0: its content or the host, and no verdict
+	}
+	if ok && cur.InForce == "" && r.State == life.Rejected && r.Verdict == 0 {
 		if _, err := b.l.compile(bundle, b.generation, stamps); err != nil {
 			return located(bundle.File, bundle.Source, err)
 		}

@@ -145,7 +145,7 @@ func (d *Desk) Refused(r daemon.Refusal) {
 
 // Reloaded records what came of a reload.
 func (d *Desk) Reloaded(r daemon.Reload) {
-	res := d.keep(r, 0)
+	res := d.keep(r)
 	rec := audit.Record{Event: audit.Reload, Generation: r.Generation, Verdict: 200, Reason: res.Error}
 	if !res.Loaded {
 		rec.Verdict = 0
@@ -182,9 +182,9 @@ func (d *Desk) Changed(c Change) {
 	case admin.Quarantine:
 		event = audit.Quarantine
 	case admin.NotTaken:
-		d.keep(daemon.Reload{Generation: c.Generation, Rejected: map[string]string{c.Command: c.Reason}, Time: time.Now()}, c.Verdict)
+		d.keep(daemon.Reload{Generation: c.Generation, Rejected: map[string]string{c.Command: c.Reason}, Verdicts: map[string]int{c.Command: c.Verdict}, Time: time.Now()})
 	case admin.Registered, admin.Replaced, admin.Rebuilt, admin.RetiredKind:
-		d.keep(daemon.Reload{Generation: c.Generation, Changed: []string{c.Command}, Time: time.Now()}, 0)
+		d.keep(daemon.Reload{Generation: c.Generation, Changed: []string{c.Command}, Time: time.Now()})
 	}
 	d.record(audit.Record{
 		Event: event, Command: c.Command, Version: c.Version, Revision: c.Revision, Generation: c.Generation, Outcome: string(c.Kind), Verdict: c.Verdict, Reason: c.Reason, RevertedTo: c.InForce,
@@ -192,13 +192,9 @@ func (d *Desk) Changed(c Change) {
 	d.opt.Events.Publish(admin.Event{Kind: c.Kind, Command: c.Command, Version: c.Version, Revision: c.Revision, Generation: c.Generation, Reason: c.Reason})
 }
 
-// keep remembers a reload, in the API's form. verdict is that of what was
-// rejected, where it is known.
-func (d *Desk) keep(r daemon.Reload, verdict int) admin.Reload {
+// keep remembers a reload, in the API's form.
+func (d *Desk) keep(r daemon.Reload) admin.Reload {
 	res := view(r)
-	for i := range res.Rejected {
-		res.Rejected[i].Verdict = verdict
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if res.Loaded {
@@ -221,7 +217,7 @@ func view(r daemon.Reload) admin.Reload {
 		res.Error = r.Err.Error()
 	}
 	for name, why := range r.Rejected {
-		res.Rejected = append(res.Rejected, admin.Rejection{Command: name, Reason: why})
+		res.Rejected = append(res.Rejected, admin.Rejection{Command: name, Reason: why, Verdict: r.Verdicts[name]})
 	}
 	slices.SortFunc(res.Rejected, func(a, b admin.Rejection) int {
 		if a.Command < b.Command {
