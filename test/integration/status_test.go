@@ -88,7 +88,7 @@ func TestUsage(t *testing.T) {
 			{"result in a missing directory", []string{"run", "--result", "/nonesuch/file", "jq"}, "/nonesuch/file"},
 			{"tty", []string{"run", "-t", "jq"}, "not built yet"},
 			{"unknown verb", []string{"jump"}, "no such verb"},
-			{"verb of later", []string{"serve"}, "not built yet"},
+			{"verb of later", []string{"learn"}, "not built yet"},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				r := h.run(t, call{verb: tt.args[0], plain: true, words: tt.args[1:]})
