@@ -72,7 +72,11 @@ func (r *run) supervise() {
 	}
 	r.report.Usage.CPUUser, r.report.Usage.CPUSys = time.Duration(ru.Utime.Nano()), time.Duration(ru.Stime.Nano())
 	r.report.Usage.MaxRSS, r.report.Usage.CtxSwitches = uint64(ru.Maxrss)<<10, uint64(ru.Nvcsw+ru.Nivcsw)
-	r.applied(last.Degraded)
+	degraded := last.Degraded
+	if killed != "" && lacksMDWE() {
+		degraded |= nsexec.DegradedMDWE // init could not say it any more
+	}
+	r.applied(degraded)
 	r.classify(last, killed, ws)
 	if r.Usage && r.leaf != nil {
 		if u, err := r.leaf.Usage(); err == nil {
@@ -237,6 +241,12 @@ var launchLayers = [...]struct {
 	{"mdwe", nsexec.DegradedMDWE, "the kernel has no PR_SET_MDWE (Linux 6.3)"},
 	{"landlock", nsexec.DegradedLandlock, "the kernel has no Landlock (Linux 5.19): files given as 0, 1 and 2 can be opened anew with the run's rights"},
 	{"userns.limit", nsexec.DegradedUserMax, "user.max_user_namespaces of the run could not be set: the filter alone refuses them"},
+}
+
+// lacksMDWE tells whether the kernel has no PR_SET_MDWE (before 6.3).
+func lacksMDWE() bool {
+	_, err := unix.PrctlRetInt(unix.PR_GET_MDWE, 0, 0, 0, 0)
+	return err != nil
 }
 
 // applied adds the layers that the launch applied, degraded ones among them.

@@ -104,7 +104,7 @@ var errClosed = errors.New("the loader is closed")
 // a damaged snapshot is passed over for an older one, and where none is valid
 // nothing is in force.
 func OpenFor(place Place, o Options) (*Loader, error) {
-	l := &Loader{place: place, options: o, state: o.StateDir, features: feature.Probe()}
+	l := &Loader{place: place, options: o, state: o.StateDir}
 	if l.state == "" {
 		l.state = state.Dir()
 	}
@@ -124,6 +124,7 @@ func OpenFor(place Place, o Options) (*Loader, error) {
 		l.snap = &chain.Snapshot{}
 	}
 	l.inForce.Store(l.snap)
+	l.features = feature.Probe() // last: who waits for the lock tries often
 	return l, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,7 +87,11 @@ func before(places []Place, place Place) []Place {
 // provide loads one command, or takes what is in force when another loader is
 // at work.
 func provide(place Place, name string, o Options) (*Result, error) {
+	pause := 5 * time.Millisecond
 	for deadline := time.Now().Add(heldWait); ; {
+		if p, encoded, err := made(place, name, o); err == nil {
+			return &Result{Plan: p, Encoded: encoded}, nil
+		}
 		l, err := OpenFor(place, o)
 		if err == nil {
 			defer l.Close()
@@ -109,8 +114,24 @@ func provide(place Place, name string, o Options) (*Result, error) {
 		if time.Now().After(deadline) {
 			return nil, &RejectedError{fmt.Errorf("%s is not in force, and %w", name, ErrHeld)}
 		}
-		time.Sleep(5 * time.Millisecond) // there is no event for a lock; its holder may be gone at once
+		time.Sleep(pause) // there is no event for a lock; its holder may be gone at once
+		pause = min(2*pause, 100*time.Millisecond)
 	}
+}
+
+// made is the plan of a command that another loader made since sbx looked: of
+// many first runs at once, one compiles.
+func made(place Place, name string, o Options) (*plan.Plan, []byte, error) {
+	p, err := state.Read(state.PlanPath(state.Dir(), place.Key, name))
+	if err != nil {
+		return nil, nil, err
+	}
+	_, fresh := state.Fresh(p, buildinfo.Build)
+	if !fresh || p.Command != name || p.Key != place.Key || !slices.Equal(p.Registries, o.Registries) || state.Unfinished(state.Dir(), place.Key) {
+		return nil, nil, state.ErrNone
+	}
+	encoded, err := p.Encode()
+	return p, encoded, err
 }
 
 // held is the plan in force of a command while another loader holds the

@@ -8,8 +8,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-project/sbx/internal/ctl"
 	"github.com/sbx-project/sbx/internal/plan"
@@ -52,7 +56,9 @@ func (Subprocess) Prove(p *plan.Plan, argv []string) (Proof, error) {
 	if err != nil {
 		return Proof{}, err
 	}
-	dir, err := os.MkdirTemp("", "sbx-prove.")
+	parent := proveParent()
+	sweepProofs(parent)
+	dir, err := os.MkdirTemp(parent, proveDir+"*")
 	if err != nil {
 		return Proof{}, err
 	}
@@ -95,6 +101,40 @@ func (Subprocess) Prove(p *plan.Plan, argv []string) (Proof, error) {
 		proof.Said = report.Step
 	}
 	return proof, nil
+}
+
+// proveDir begins the names of the directories in which checks run.
+const proveDir = "sbx-prove."
+
+// proveParent is where they are made: TMPDIR, else /var/tmp, which is a disk
+// where /tmp is a tmpfs that takes no mapped mounts (before Linux 6.3), else
+// /tmp.
+func proveParent() string {
+	if dir := os.Getenv("TMPDIR"); dir != "" {
+		return dir
+	}
+	if st, err := os.Stat("/var/tmp"); err == nil && st.IsDir() {
+		return "/var/tmp"
+	}
+	return os.TempDir()
+}
+
+// staleProof is the age of a directory that no check can still be using: one
+// is over after a minute.
+const staleProof = time.Hour
+
+// sweepProofs removes the directories that killed loaders left. One that is
+// not empty, or another user's, stays.
+func sweepProofs(parent string) {
+	old, err := filepath.Glob(filepath.Join(parent, proveDir+"*"))
+	if err != nil {
+		return
+	}
+	for _, dir := range old {
+		if st, err := os.Lstat(dir); err == nil && st.IsDir() && time.Since(st.ModTime()) > staleProof {
+			_ = unix.Rmdir(dir) // what cannot be removed is not this loader's
+		}
+	}
 }
 
 // head keeps the beginning of what is written to it.

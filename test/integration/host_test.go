@@ -158,7 +158,7 @@ func (h *host) environ(extra ...string) []string {
 	return append([]string{
 		"PATH=/usr/bin:/bin", "HOME=" + h.path("home"), "SBX_STATE=" + h.path("state"), "SBX_RUNTIME=" + h.path("run"),
 		"XDG_CONFIG_HOME=" + h.path("config"), "XDG_STATE_HOME=" + h.path("state"), "XDG_RUNTIME_DIR=" + h.path("run"),
-		"LANG=C.UTF-8", "SBX_WEAK=" + os.Getenv("SBX_WEAK"), // test/weak; no release build looks at it
+		"LANG=C.UTF-8", "TMPDIR=" + h.path("home"), "SBX_WEAK=" + os.Getenv("SBX_WEAK"), // test/weak; no release build looks at it
 	}, extra...)
 }
 
