@@ -24,7 +24,6 @@ type world struct {
 	// soon as it is there.
 	say      uint32
 	listener uintptr // slot
-	// shared is the address of a page that PID 2 shares with init even
 	// shared is the address of a page that both children write to.
 	shared uintptr
 	// secret is the region with the path, argv and envp of the one
@@ -68,6 +67,26 @@ const (
 // unset is the value of a slot that nothing was saved in.
 const unset = ^uintptr(0)
 
+// The first slots hold what a launch takes of the process that makes it.
+const (
+	slotControl  = iota // init's end of the control socket
+	slotArea            // where the supervisor's arguments and environment are
+	slotAreaSize        // and how many bytes
+	givenSlots
+)
+
+// begin readies the slots for a clone by this process.
+//
+//go:nosplit
+//go:norace
+func (w *world) begin(childEnd, area, size uintptr) {
+	for i := range w.slots {
+		w.slots[i] = unset
+	}
+	w.say = uint32(childEnd)
+	w.slots[slotControl], w.slots[slotArea], w.slots[slotAreaSize] = childEnd, area, size
+}
+
 func cloneRaw(nr, a0, a1 uintptr) (r1, errno uintptr)
 
 // exit ends the calling process without running anything else.
@@ -91,7 +110,7 @@ func tolerated(f fault, e syscall.Errno) bool {
 	case mayNotPermitted:
 		return e == unix.EPERM || e == unix.EACCES || e == unix.ENOENT
 	case mayBadFile:
-		return e == unix.EBADFD || e == unix.EINVAL
+		return e == unix.EBADFD || e == unix.EINVAL || e == unix.ENOMSG
 	case mayExist:
 		return e == unix.EEXIST
 	case mayLack:

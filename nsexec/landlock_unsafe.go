@@ -2,6 +2,8 @@ package nsexec
 
 import (
 	"strings"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -84,9 +86,15 @@ func (p *program) landlock(c Config) {
 		if c.Files != nil {
 			given = c.Files[fd]
 		}
-		if rights := descriptorRights(given, file, write); rights != 0 {
-			p.add(unix.SYS_LANDLOCK_ADD_RULE, 0, unix.LANDLOCK_RULE_PATH_BENEATH, p.beneath(rights, fd), 0).arg(0, rules).tolerate(mayBadFile)
+		rights := uint64(0)
+		if p.image == nil {
+			rights = descriptorRights(uintptr(given), file, write)
 		}
+		rule := p.beneath(rights, fd)
+		if p.image != nil {
+			p.image.streams[fd], p.image.file, p.image.write = rule, file, write
+		}
+		p.add(unix.SYS_LANDLOCK_ADD_RULE, 0, unix.LANDLOCK_RULE_PATH_BENEATH, rule, 0).arg(0, rules).tolerate(mayBadFile)
 	}
 	for i := range c.Plan.View {
 		if s := &c.Plan.View[i]; list && s.Kind == plan.Tree && s.Flags&plan.Executable != 0 && !hidden(c.Plan.View, i) {
@@ -132,21 +140,24 @@ func (p *program) allowPath(rules int, path string, rights uint64, optional bool
 }
 
 // descriptorRights are those that a given file may be opened
-// anew with: what its descriptor is open for.
-func descriptorRights(fd int, file, write uint64) uint64 {
+// anew with: what its descriptor is open for. 0: none.
+//
+//go:nosplit
+//go:norace
+func descriptorRights(fd uintptr, file, write uint64) uint64 {
 	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil {
+	if _, _, e := syscall.RawSyscall(unix.SYS_FSTAT, fd, uintptr(unsafe.Pointer(&st)), 0); e != 0 {
 		return 0
 	}
 	// /dev/null and its like, but no terminal: opened anew it could become
 	// the run's controlling terminal.
 	const memoryDevices = 1
-	memory := st.Mode&unix.S_IFMT == unix.S_IFCHR && unix.Major(st.Rdev) == memoryDevices
+	memory := st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev>>8&0xfff == memoryDevices && st.Rdev>>44 == 0
 	if st.Mode&unix.S_IFMT != unix.S_IFREG && !memory {
 		return 0
 	}
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-	if err != nil || flags&unix.O_PATH != 0 {
+	flags, _, e := syscall.RawSyscall(unix.SYS_FCNTL, fd, unix.F_GETFL, 0)
+	if e != 0 || flags&unix.O_PATH != 0 {
 		return 0
 	}
 	switch flags & unix.O_ACCMODE {

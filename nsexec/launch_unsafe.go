@@ -89,28 +89,31 @@ func start(c Config, stub bool) (*Child, *program, error) {
 
 // clone makes PID 1. It is a plain copy-on-write child, since it stays.
 func clone(p *program, c Config) (int, syscall.Errno) {
-	args := &unixCloneArgs{
-		flags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC |
-			unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_CLEAR_SIGHAND,
-		exitSignal: uint64(unix.SIGCHLD),
-	}
-	if p.net.own < 0 {
-		args.flags |= unix.CLONE_NEWNET
-	}
-	if c.Identity.Mode == OwnUser {
-		args.flags |= unix.CLONE_NEWUSER
-	}
+	args := &unixCloneArgs{flags: cloneFlags(c, p.net.own >= 0), exitSignal: uint64(unix.SIGCHLD)}
 	if c.CgroupFD >= 0 {
 		args.flags |= unix.CLONE_INTO_CGROUP
 		args.cgroup = uint64(c.CgroupFD)
 	}
 	syscall.ForkLock.Lock()
 	p.inherit(true)
-	pid, errno := cloneInit(&p.world, args)
+	pid, errno := cloneInit(p.world, args)
 	p.inherit(false)
 	syscall.ForkLock.Unlock()
 	runtime.KeepAlive(p)
 	return int(pid), errno
+}
+
+// cloneFlags are those of PID 1, but for its control group. network: the
+// supervisor makes the network namespace.
+func cloneFlags(c Config, network bool) uint64 {
+	flags := uint64(unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_CLEAR_SIGHAND)
+	if !network {
+		flags |= unix.CLONE_NEWNET
+	}
+	if c.Identity.Mode == OwnUser {
+		flags |= unix.CLONE_NEWUSER
+	}
+	return flags
 }
 
 // unixCloneArgs is struct clone_args of linux/sched.h up to cgroup (5.7).

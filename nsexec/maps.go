@@ -9,6 +9,11 @@ import (
 	"github.com/sbx-project/sbx/internal/weak"
 )
 
+// IDsPerRun is the size of one run's block of host ids, which is numbered by
+// init's pid. Its first id is the run's, its second one stands for ids on disk
+// that nobody in the run may be.
+const IDsPerRun = 32
+
 // HostIDs are a run's ids outside.
 type HostIDs struct {
 	// UID and GID are those of the workload; never 0.

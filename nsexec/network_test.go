@@ -70,7 +70,7 @@ func TestNetworkWithoutWayBack(t *testing.T) {
 		return
 	}
 	n := new(network)
-	n.prepare(LateUserNS, -1)
+	n.prepare(-1)
 	if n.own != -1 {
 		t.Error("leaves a network namespace of another user namespace")
 	}

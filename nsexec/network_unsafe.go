@@ -50,21 +50,24 @@ type descriptorMessage struct {
 // descriptorSize is what counts of a descriptorMessage.
 const descriptorSize = 16 + 4
 
-// prepare finds out whether the supervisor can make the namespace.
-func (n *network) prepare(mode Mode, control int) {
+// prepare finds out whether the supervisor can make the namespace; own is -1
+// afterwards when it cannot.
+//
+//go:nosplit
+//go:norace
+func (n *network) prepare(control int) {
 	n.own, n.control = -1, control
-	if mode == OwnUser {
-		return // the namespace is to belong to the run's user namespace
+	for i := range len(threadNet) {
+		n.self[i] = threadNet[i]
 	}
-	copy(n.self[:], threadNet)
-	own, _, e := unix.RawSyscall6(unix.SYS_OPENAT, atCwd, uintptr(unsafe.Pointer(&n.self)), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0, 0)
+	own, _, e := syscall.RawSyscall6(unix.SYS_OPENAT, atCwd, uintptr(unsafe.Pointer(&n.self)), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0, 0)
 	if e != 0 {
 		return
 	}
 	// Every thread of a process without network tricks is in the same
 	// namespace, so it does not matter should the goroutine move here.
-	if _, _, e := unix.RawSyscall(unix.SYS_SETNS, own, unix.CLONE_NEWNET, 0); e != 0 {
-		unix.Close(int(own))
+	if _, _, e := syscall.RawSyscall(unix.SYS_SETNS, own, unix.CLONE_NEWNET, 0); e != 0 {
+		syscall.RawSyscall(unix.SYS_CLOSE, own, 0, 0)
 		return
 	}
 	n.own = int(own)
@@ -131,7 +134,7 @@ func (n *network) visit() (made, back syscall.Errno) {
 // init's rights in the host's user namespace, so it comes before ids and
 // capabilities are given up; nothing of the workload has run by then.
 func (p *program) joinNetwork() {
-	if p.net.own < 0 {
+	if p.net.own < 0 && (p.image == nil || !p.image.network) {
 		return // clone3 has made it
 	}
 	ns := p.receiveDescriptors(1, "the network namespace")[0]

@@ -33,7 +33,7 @@ const (
 	never           fault = iota // every failure ends the launch
 	mayMissing                   // ENOENT, ENOTDIR: an optional source
 	mayNotPermitted              // EPERM, EACCES, ENOENT: a right that another way does without
-	mayBadFile                   // EBADFD, EINVAL: a descriptor that Landlock does not judge
+	mayBadFile                   // EBADFD, EINVAL, ENOMSG: a descriptor that Landlock does not judge, or no rights
 	mayExist                     // EEXIST: a directory that is there already
 	mayLack                      // ENOSYS, EINVAL, EOPNOTSUPP, ENOENT, ENOSPC: the kernel has no such thing
 )
@@ -131,4 +131,5 @@ func put[T any](m *arena, v T) uintptr {
 // pointer. The memory is reachable through arena.keep or is not Go's.
 //
 //go:nosplit
+//go:norace
 func pointer(p uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&p)) }

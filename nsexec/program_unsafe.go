@@ -4,6 +4,7 @@ import (
 	"errors"
 	"runtime"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -12,19 +13,24 @@ import (
 // program is a launch laid out in memory: the two lists of operations, the
 // names of their steps and everything that they point to.
 type program struct {
-	world world
+	world *world
 	net   network
 	steps []stepName
 	mem   arena
-	list  *[]op // the list that add appends to
-	step  uint16
-	slots int
+	// init and work are the lists of PID 1 and PID 2 while they grow; list is
+	// the one that add appends to.
+	init, work []op
+	list       *[]op
+	step       uint16
+	slots      int
 	// hostProc is the slot of an O_PATH descriptor of the host's /proc.
 	hostProc int
 	// hostDev is the slot of one of the host's /dev, or noSlot.
 	hostDev int
 	// late: what is added now belongs to a stub that is there already.
 	late []op
+	// image: the launch is laid out for calls to come; nil: for this one.
+	image *Image
 }
 
 // programFD is the number under which the program is executed. With low
@@ -87,31 +93,14 @@ func assemble(c Config, pair [2]int, stub bool) (*program, error) {
 	if len(c.Plan.View) == 0 {
 		return nil, errors.New("plan has no view (this is a bug)")
 	}
-	p := &program{steps: make([]stepName, 0, 128), net: network{own: -1}}
-	p.world.init = make([]op, 0, 192)
-	p.begin("clone", "", "the workload")
-	p.list = &p.world.init
-	p.isolate(c, pair[1])
-	p.net.prepare(c.Identity.Mode, pair[0])
-	if exe := p.view(c); exe == noSlot {
-		p.forget()
-		return nil, errors.New("plan shows no program at " + strconv.Quote(c.Plan.Exec.Inside) + " (this is a bug)")
+	p := &program{world: &world{}, steps: make([]stepName, 0, 128), net: network{own: -1}}
+	if c.Identity.Mode != OwnUser { // there the namespace is to belong to the run's user namespace
+		p.net.prepare(pair[0])
 	}
-	p.identity(c)
-	p.prepareServe()
-	if stub {
-		p.awaitCall()
-	} else {
-		p.add(opSpawn)
-		p.list = &p.world.work
-		p.world.work = make([]op, 0, 32)
-		if err := p.workload(c); err != nil {
-			p.forget()
-			return nil, err
-		}
+	err := p.lists(c, stub)
+	if err == nil {
+		err = p.weaken()
 	}
-	strict(c, p.world.init, p.world.work)
-	err := p.weaken()
 	if err == nil {
 		err = p.sharePage()
 	}
@@ -122,11 +111,37 @@ func assemble(c Config, pair [2]int, stub bool) (*program, error) {
 		p.forget()
 		return nil, err
 	}
-	p.world.slots = make([]uintptr, p.slots+lateSlots)
-	for i := range p.world.slots {
-		p.world.slots[i] = unset
-	}
+	w := p.world
+	w.init, w.work, w.slots = p.init, p.work, make([]uintptr, p.slots+lateSlots)
+	from, n := argumentArea()
+	w.begin(uintptr(pair[1]), from, n)
 	return p, nil
+}
+
+// lists lays out the two lists of operations.
+func (p *program) lists(c Config, stub bool) error {
+	p.slots = givenSlots
+	p.init = make([]op, 0, 192)
+	p.begin("clone", "", "the workload")
+	p.list = &p.init
+	p.isolate(c)
+	if exe := p.view(c); exe == noSlot {
+		return errors.New("plan shows no program at " + strconv.Quote(c.Plan.Exec.Inside) + " (this is a bug)")
+	}
+	p.identity(c)
+	p.prepareServe()
+	if stub {
+		p.awaitCall()
+	} else {
+		p.add(opSpawn)
+		p.list = &p.work
+		p.work = make([]op, 0, 32)
+		if err := p.workload(c); err != nil {
+			return err
+		}
+	}
+	strict(c, p.init, p.work)
+	return nil
 }
 
 // strict makes those operations fail the launch whose absence the policy does
@@ -142,7 +157,7 @@ func strict(c Config, lists ...[]op) {
 }
 
 // isolate: the first operations of init, in the host's file tree.
-func (p *program) isolate(c Config, childEnd int) {
+func (p *program) isolate(c Config) {
 	// The write end of the control socket must exist in the supervisor
 	// alone: else its death would go unseen. So everything inherited goes
 	// first, without an upper bound (CONTAINMENT 20).
@@ -158,11 +173,8 @@ func (p *program) isolate(c Config, childEnd int) {
 		}
 	}
 	p.begin("close", "", "inherited descriptors")
-	if childEnd != control {
-		p.add(unix.SYS_DUP3, uintptr(childEnd), control, unix.O_CLOEXEC)
-	}
 	// What fails before this is said by the number that init was born with.
-	p.world.say = uint32(childEnd)
+	p.add(unix.SYS_DUP3, 0, control, unix.O_CLOEXEC).arg(0, slotControl).tolerate(mayBadFile) // EINVAL: it has the number
 	p.add(opStore32, uintptr(unsafe.Pointer(&p.world.say)), control)
 	p.add(unix.SYS_CLOSE_RANGE, control+1, uintptr(^uint32(0)), 0)
 	p.add(unix.SYS_DUP3, control, programFD, unix.O_CLOEXEC) // keeps the number free
@@ -183,8 +195,7 @@ func (p *program) isolate(c Config, childEnd int) {
 		p.begin("make", "", "a time namespace")
 		o := p.add(unix.SYS_UNSHARE, unix.CLONE_NEWTIME).tolerate(mayLack)
 		o.degrade, o.skip = 1, 6 // DegradedTime
-		back := "-" + decimal(uint64(c.TimeOffset)) + " 0\n"
-		p.write(atCwd, "/proc/self/timens_offsets", "monotonic "+back+"boottime "+back)
+		p.setBack(c.TimeOffset)
 		// Init enters it too, or Linux 6.1 would let it share memory neither
 		// with PID 2 nor with its own watcher. It needs capabilities and one
 		// thread, so it cannot wait.
@@ -213,13 +224,31 @@ func (p *program) isolate(c Config, childEnd int) {
 	p.add(unix.SYS_MOUNT, p.mem.str("none"), p.mem.str("/"), 0, unix.MS_REC|unix.MS_PRIVATE, 0)
 }
 
+// clockDigits is the width of a clock's offset in seconds: a fixed one, so that
+// an image's can be written when it is used.
+const clockDigits = 12
+
+// setBack writes the offsets of the run's clocks (time_namespaces(7)).
+func (p *program) setBack(seconds int64) {
+	const monotonic, boottime, end = "monotonic -", "boottime -", " 0\n"
+	zeros := strings.Repeat("0", clockDigits)
+	text := monotonic + zeros + end + boottime + zeros + end
+	o := p.write(atCwd, "/proc/self/timens_offsets", text)
+	at := (*op)(unsafe.Add(unsafe.Pointer(o), unsafe.Sizeof(*o))).a[1]
+	clocks := [2]uintptr{at + uintptr(len(monotonic)), at + uintptr(len(monotonic)+clockDigits+len(end)+len(boottime))}
+	for _, c := range clocks {
+		putDecimal(c, clockDigits, uint64(seconds))
+	}
+	if p.image != nil {
+		p.image.clocks = clocks
+	}
+}
+
 // hideSupervisor clears the supervisor's arguments and environment from the
 // stack of the copy, where /proc/1/cmdline would show them, and its name.
 func (p *program) hideSupervisor() {
 	p.begin("hide", "", "the supervisor's arguments")
-	if from, n := argumentArea(); n > 0 {
-		p.add(opZero, from, n)
-	}
+	p.add(opZero, 0, 0).arg(0, slotArea).arg(1, slotAreaSize)
 	p.add(unix.SYS_PRCTL, unix.PR_SET_NAME, p.mem.str("sbx-init"), 0, 0, 0)
 }
 
@@ -325,7 +354,7 @@ func (p *program) prepareServe() {
 	fd := p.into(p.add(unix.SYS_SIGNALFD4, ^uintptr(0), put(&p.mem, mask), 8, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK))
 	// The number goes into the poll set by way of a slot and a store: PollFd
 	// holds it in its first four bytes, events in the next two.
-	w := &p.world
+	w := p.world
 	w.fds[0] = unix.PollFd{Fd: control, Events: unix.POLLIN}
 	w.fds[1] = unix.PollFd{Events: unix.POLLIN}
 	p.add(opStore32, uintptr(unsafe.Pointer(&w.fds[1].Fd)), 0).arg(1, fd)

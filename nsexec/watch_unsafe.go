@@ -30,9 +30,10 @@ type watcher struct {
 	done  [1]unix.PollFd // an eventfd: nothing is there, and the thread ends
 	one   uint64
 	tid   uintptr
-	stack uintptr // its end
-	mask  uint64  // the signal that wakes it
-	asked uint32  // init waits for done
+	stack uintptr         // its end
+	act   kernelSigaction // of the signal that wakes it
+	mask  uint64          // the signal that wakes it
+	asked uint32          // init waits for done
 }
 
 // seccompNotif is struct seccomp_notif of linux/seccomp.h.
@@ -77,16 +78,26 @@ func (p *program) prepareWatch() {
 	w := &p.world.watch
 	w.mask = 1 << (wakeSignal - 1)
 	w.one = 1
-	stack := p.mem.alloc(watchStack)
-	w.stack = (addr(stack) + watchStack) &^ 15
 	p.begin("make", "", "init's watcher")
-	const restorer = 0x04000000 // SA_RESTORER
-	act := kernelSigaction{flags: restorer}
-	act.handler, act.restorer = handler()
-	p.add(unix.SYS_RT_SIGACTION, uintptr(wakeSignal), put(&p.mem, act), 0, 8)
+	if p.image == nil {
+		w.place(addr(p.mem.alloc(watchStack)))
+	}
+	p.add(unix.SYS_RT_SIGACTION, uintptr(wakeSignal), uintptr(unsafe.Pointer(&w.act)), 0, 8)
 	w.done[0] = unix.PollFd{Events: unix.POLLIN}
 	fd := p.into(p.add(unix.SYS_EVENTFD2, 0, unix.EFD_CLOEXEC))
 	p.add(opStore32, uintptr(unsafe.Pointer(&w.done[0].Fd)), 0).arg(1, fd)
+}
+
+// place gives the watcher what belongs to one process: its stack and the
+// address of its signal's handler.
+//
+//go:nosplit
+//go:norace
+func (w *watcher) place(stack uintptr) {
+	w.stack = (stack + watchStack) &^ 15
+	const restorer = 0x04000000 // SA_RESTORER
+	w.act.flags = restorer
+	w.act.handler, w.act.restorer = handler()
 }
 
 // startWatch starts the thread; without it nothing may go on.

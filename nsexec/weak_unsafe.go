@@ -43,7 +43,7 @@ var attrsOf = map[string]uint64{
 // weaken takes out of the lists what SBX_WEAK names, and makes the operation
 // fail that SBX_FAULT names.
 func (p *program) weaken() error {
-	for _, list := range [...][]op{p.world.init, p.world.work} {
+	for _, list := range [...][]op{p.init, p.work} {
 		for i := range list {
 			p.weakenOp(&list[i])
 		}
@@ -93,9 +93,9 @@ func (p *program) fault() error {
 	if !ok {
 		return nil
 	}
-	list := p.world.init
+	list := p.init
 	if name == "work" {
-		list = p.world.work
+		list = p.work
 	}
 	n, err := strconv.Atoi(at)
 	if err != nil || n >= len(list) {

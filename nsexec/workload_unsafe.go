@@ -117,7 +117,7 @@ type kernelSigaction struct{ handler, flags, restorer, mask uintptr }
 
 // program lays out struct sock_fprog for insns, which are in the arena.
 func (p *program) program(insns []byte) uintptr {
-	return put(&p.mem, [2]uintptr{uintptr(len(insns) / 8), addr(insns)})
+	return put(&p.mem, [2]uintptr{uintptr(len(insns) / insnSize), addr(insns)})
 }
 
 // secrets lays out the path, argv and envp of the execveat. Where the filter
@@ -129,6 +129,9 @@ func (p *program) secrets(c Config) (insns []byte, path, argv, envp uintptr, err
 	once := c.Plan.Filter.ExecOnce
 	insns = p.mem.alloc(len(c.Plan.Filter.Insns))[:len(c.Plan.Filter.Insns)]
 	copy(insns, c.Plan.Filter.Insns)
+	if p.image != nil {
+		return insns, 0, 0, 0, p.image.hold(insns, once)
+	}
 	if len(once) == 0 {
 		path, argv, envp = p.mem.str(""), addr(p.mem.alloc(int(na))), addr(p.mem.alloc(int(ne)))
 	} else {
@@ -144,7 +147,7 @@ func (p *program) secrets(c Config) (insns []byte, path, argv, envp uintptr, err
 		path, argv, envp = at[0], at[1], at[2]
 		for i, x := range at {
 			for half, v := range [2]uint32{uint32(x), uint32(uint64(x) >> 32)} {
-				k := int(once[2*i+half])*8 + 4
+				k := int(once[2*i+half])*insnSize + insnConstant
 				if k+4 > len(insns) {
 					return nil, 0, 0, 0, errors.New("plan has a malformed filter (this is a bug)")
 				}
@@ -160,24 +163,39 @@ func (p *program) secrets(c Config) (insns []byte, path, argv, envp uintptr, err
 	return insns, path, argv, envp, nil
 }
 
+// insnSize is the size of struct sock_filter in bytes, insnConstant where in it
+// the constant is (linux/filter.h).
+const insnSize, insnConstant = 8, 4
+
 // secret maps n bytes at a random address and returns it.
 func (p *program) secret(i int, n uintptr) (uintptr, error) {
+	if at := p.world.hide(i, n); at != 0 {
+		return at, nil
+	}
+	return 0, errors.New("no random numbers, or no room for the arguments at a random address")
+}
+
+// hide maps n bytes at a random address, as secret i, and returns it; 0: not
+// possible.
+//
+//go:nosplit
+//go:norace
+func (w *world) hide(i int, n uintptr) uintptr {
 	const page = 4096
 	length := (n + 2*page - 1) &^ (page - 1)
 	for range 64 {
-		var r [8]byte
-		if m, err := unix.Getrandom(r[:], 0); err != nil || m != len(r) {
-			return 0, errors.New("getrandom gives nothing")
+		x := uintptr(0)
+		if m, _, e := syscall.RawSyscall(unix.SYS_GETRANDOM, uintptr(unsafe.Pointer(&x)), unsafe.Sizeof(x), 0); e != 0 || m != unsafe.Sizeof(x) {
+			return 0
 		}
-		x := *(*uintptr)(unsafe.Pointer(&r))
 		want := x & 0x3ffffffff000
-		got, _, e := unix.RawSyscall6(unix.SYS_MMAP, want, length, unix.PROT_READ|unix.PROT_WRITE,
+		got, _, e := syscall.RawSyscall6(unix.SYS_MMAP, want, length, unix.PROT_READ|unix.PROT_WRITE,
 			unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE, ^uintptr(0), 0)
 		if e != 0 {
 			continue // taken, too low, or too high
 		}
-		p.world.secret[i] = [2]uintptr{got, length}
-		return got + x>>50&(page-1)&^(wordSize-1), nil
+		w.secret[i] = [2]uintptr{got, length}
+		return got + x>>50&(page-1)&^(wordSize-1)
 	}
-	return 0, errors.New("no room for the arguments at a random address")
+	return 0
 }

@@ -33,10 +33,17 @@ func (r *run) bound() bool {
 	if weak.Off("limits") {
 		l, r.Timeout = plan.Limits{}, 0
 	}
-	if r.parent = r.Leaves; r.parent == nil {
+	switch a := r.Adopt; {
+	case a != nil && a.Leaf >= 0:
+		r.parent, r.leaf = cgroup.Adopt(a.Parent, a.Place, a.Leaf, a.LeafName)
+	case a != nil:
+		_, r.noLeaf = cgroup.Open("")
+	case r.Leaves != nil:
+		r.parent = r.Leaves
+	default:
 		r.parent, r.noLeaf = cgroup.Open("")
 	}
-	if r.noLeaf == nil {
+	if r.noLeaf == nil && r.leaf == nil {
 		r.leaf, r.noLeaf = r.parent.Create("run-" + r.report.Run)
 	}
 	if r.noLeaf != nil && r.parent != nil {
@@ -65,6 +72,7 @@ func (r *run) bound() bool {
 	for _, h := range held {
 		if h.Err == nil {
 			r.layer(layerOf(h.Name), Applied, "")
+			r.writes = append(r.writes, limits.Writes(h.Name)...)
 			continue
 		}
 		if contains(l.Required, h.Name) || contains(r.Plan.Require, layerOf(h.Name)) {

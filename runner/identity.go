@@ -15,10 +15,6 @@ import (
 // below the range that it gives to foreign images.
 const DefaultIDBase = 1879048192
 
-// idsPerRun is the size of one run's block. Its first id is the run's, its
-// second one stands for ids on disk that nobody in the run may be.
-const idsPerRun = 32
-
 // user is whose ids a run has.
 type user uint8
 
@@ -105,7 +101,7 @@ func (r *run) whose() (who user, uid, gid uint32) {
 // hostIDs are the run's ids outside. A block is numbered by a pid, and unique
 // while that pid lives.
 func (r *run) hostIDs(pid int) nsexec.HostIDs {
-	first := r.IDBase + idsPerRun*uint32(pid)
+	first := r.IDBase + nsexec.IDsPerRun*uint32(pid)
 	ids := nsexec.HostIDs{UID: first, GID: first, Nobody: first + 1}
 	if weak.Off("ids") {
 		return nsexec.HostIDs{Nobody: ids.Nobody}

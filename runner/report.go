@@ -108,6 +108,9 @@ type Report struct {
 	// Stale is set when the launch met a program that is not the one the
 	// plan was made for: compile again.
 	Stale bool
+	// Laid is the launch for the next calls, where Options.Lay asked for it and
+	// it can be.
+	Laid *Laid
 }
 
 // JSON is the report as one line, in the order and with the names of SPEC 2.

@@ -85,6 +85,12 @@ type Options struct {
 	Via string
 	// Audited: whoever asks for the run records it.
 	Audited bool
+	// Lay is memory for a launch that is laid out for the next calls
+	// (Report.Laid); nil: none is.
+	Lay []byte
+	// Adopt is a run that was launched already, of this plan and with these
+	// options; nil: Run launches.
+	Adopt *Adopted
 	// Leaves is where the run's control group is made; nil: it is looked for.
 	Leaves *cgroup.Parent
 }
@@ -97,6 +103,7 @@ func Run(o Options) *Report {
 	}
 	defer r.release()
 	r.supervise()
+	r.lay()
 	r.report.Usage.Wall = time.Since(r.start)
 	return r.report
 }
@@ -110,7 +117,9 @@ func newRun(o Options) *run {
 	if r.report.Via == "" {
 		r.report.Via = "direct"
 	}
-	if o.ID == "" {
+	if o.Adopt != nil {
+		r.start, r.report.Run = r.start.Add(-o.Adopt.Elapsed), o.Adopt.ID
+	} else if o.ID == "" {
 		r.report.Run = strconv.FormatInt(r.start.UnixNano(), 36) + "-" + strconv.Itoa(os.Getpid())
 	}
 	return r
@@ -131,6 +140,7 @@ type run struct {
 	who    user
 	// fixedUID and fixedGID are the host ids when who is fixed.
 	fixedUID, fixedGID uint32
+	writes             []cgroup.Write // what set the limits that are held
 	watch              watch
 	output             *output
 	signals            signals

@@ -23,6 +23,9 @@ func (r *run) supervise() {
 		if err == nil {
 			err = r.signals.start()
 		}
+		if err == nil && r.Adopt != nil {
+			err = unblock(r.Adopt.Blocked)
+		}
 		if err != nil {
 			r.refuse(StatusSetup, SetupError, "take signals", err, "")
 			return

@@ -77,16 +77,20 @@ func unescape(s string) string {
 
 func octal(c byte) bool { return c >= '0' && c <= '7' }
 
+// OwnText is the text that says in which groups the caller is.
+func OwnText() (string, error) { return readFile(unix.AT_FDCWD, ownFile) }
+
+const ownFile = "/proc/self/cgroup"
+
 // ownGroup is the caller's group relative to the mount point, beginning with
 // a slash (cgroups(7), "/proc files").
 func ownGroup() (string, error) {
-	const file = "/proc/self/cgroup"
-	text, err := readFile(unix.AT_FDCWD, file)
+	text, err := OwnText()
 	if err != nil {
 		return "", err
 	}
 	own, err := ownIn(text)
-	return own, wrap("read", file, err)
+	return own, wrap("read", ownFile, err)
 }
 
 // ownIn finds the version 2 line in the text of /proc/self/cgroup. A group

@@ -76,6 +76,15 @@ func (p *Parent) Create(name string) (*Leaf, error) {
 	return nil, wrap("lock cgroup", p.path+"/"+name, last)
 }
 
+// Adopt is the leaf with this name that somebody made, locked and opened as fd
+// for the caller, and its Parent, which is open as parent. Both become the
+// caller's.
+func Adopt(parent int, path string, fd int, name string) (*Parent, *Leaf) {
+	p := &Parent{fd: parent, path: path}
+	p.live.Add(1)
+	return p, &Leaf{parent: p, fd: fd, name: name}
+}
+
 // own opens and locks a leaf. EWOULDBLOCK: somebody else owns it; ENOENT: it
 // is gone.
 func (p *Parent) own(name string) (*Leaf, error) {

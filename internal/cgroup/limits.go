@@ -59,41 +59,60 @@ const defaultPeriod = 100000
 // Set must come before the first process enters, or what it has already taken
 // does not count against the limit.
 func (l *Leaf) Set(limits Limits) []Held {
-	held := make([]Held, 0, 6)
-	note := func(name string, err error) { held = append(held, Held{Name: name, Err: err}) }
-	if limits.MemoryMax > 0 {
-		err := l.put("memory", "memory.max", strconv.FormatUint(limits.MemoryMax, 10))
-		if err == nil {
-			err = l.put("memory", "memory.oom.group", "1")
+	held := make([]Held, 0, len(limitNames))
+	for _, name := range limitNames {
+		var first error
+		writes := limits.Writes(name)
+		for _, w := range writes {
+			controller, _, _ := strings.Cut(w.File, ".")
+			err := l.put(controller, w.File, w.Value)
+			if first == nil {
+				first = err
+			}
+			if err != nil && controller != "io" { // other lines are about other devices
+				break
+			}
 		}
-		note("memory_max", err)
+		if len(writes) > 0 {
+			held = append(held, Held{Name: name, Err: first})
+		}
 	}
-	if limits.SwapSet {
-		note("memory_swap_max", l.put("memory", "memory.swap.max", strconv.FormatUint(limits.MemorySwapMax, 10)))
-	}
-	if limits.PidsMax > 0 {
-		note("pids_max", l.put("pids", "pids.max", strconv.FormatUint(limits.PidsMax, 10)))
-	}
-	if limits.CPUQuota > 0 {
-		period := limits.CPUPeriod
+	return held
+}
+
+// limitNames are the policy's names of limits in the order of the fields.
+var limitNames = [...]string{"memory_max", "memory_swap_max", "pids_max", "cpu_max", "cpu_weight", "io_max"}
+
+// Write is one value for one file of a leaf.
+type Write struct{ File, Value string }
+
+// Writes are what sets the limit with this name, in order; nil where it is not
+// asked for.
+func (l Limits) Writes(name string) []Write {
+	number := func(n uint64) string { return strconv.FormatUint(n, 10) }
+	switch {
+	case name == "memory_max" && l.MemoryMax > 0:
+		return []Write{{"memory.max", number(l.MemoryMax)}, {"memory.oom.group", "1"}}
+	case name == "memory_swap_max" && l.SwapSet:
+		return []Write{{"memory.swap.max", number(l.MemorySwapMax)}}
+	case name == "pids_max" && l.PidsMax > 0:
+		return []Write{{"pids.max", number(l.PidsMax)}}
+	case name == "cpu_max" && l.CPUQuota > 0:
+		period := l.CPUPeriod
 		if period == 0 {
 			period = defaultPeriod
 		}
-		note("cpu_max", l.put("cpu", "cpu.max", strconv.FormatUint(limits.CPUQuota, 10)+" "+strconv.FormatUint(period, 10)))
-	}
-	if limits.CPUWeight > 0 {
-		note("cpu_weight", l.put("cpu", "cpu.weight", strconv.FormatUint(limits.CPUWeight, 10)))
-	}
-	if len(limits.IOMax) > 0 {
-		var first error
-		for _, line := range limits.IOMax {
-			if err := l.put("io", "io.max", line); err != nil && first == nil {
-				first = err
-			}
+		return []Write{{"cpu.max", number(l.CPUQuota) + " " + number(period)}}
+	case name == "cpu_weight" && l.CPUWeight > 0:
+		return []Write{{"cpu.weight", number(l.CPUWeight)}}
+	case name == "io_max":
+		lines := make([]Write, 0, len(l.IOMax))
+		for _, line := range l.IOMax {
+			lines = append(lines, Write{"io.max", line})
 		}
-		note("io_max", first)
+		return lines
 	}
-	return held
+	return nil
 }
 
 // put writes one limit, handing the controller down when its file is not
@@ -155,11 +174,15 @@ func (p *Parent) enable(controller string) error {
 	return p.refusal(controller, p.path, writeFile(p.fd, control, "+"+controller))
 }
 
+// Offered is the text of the file that lists the controllers of the group
+// above.
+func (p *Parent) Offered() (string, error) { return readFile(p.fd, "../cgroup.controllers") }
+
 // offered tells whether the group above has the controller at all; on a
 // hybrid host, with all of them in version 1, one read in place of a dozen
 // calls that fail. What cannot be read is tried.
 func (p *Parent) offered(controller string) bool {
-	text, err := readFile(p.fd, "../cgroup.controllers")
+	text, err := p.Offered()
 	return err != nil || strings.Contains(" "+strings.TrimSpace(text)+" ", " "+controller+" ")
 }
 

@@ -74,7 +74,8 @@ func (v *Invocation) findRun(cwd, build string) (p *plan.Plan, used int) {
 		}
 		name += w
 		for _, key := range keys {
-			p, err := state.Read(state.PlanPath(dir, key, name))
+			v.way.look(state.PlanPath(dir, key, name))
+			p, err := state.Read(v.way.file.Path)
 			if err != nil {
 				continue
 			}
@@ -108,7 +109,8 @@ func (v *Invocation) findExec(cwd, build string) *plan.Plan {
 	if dir == "" {
 		return nil
 	}
-	p, err := state.Read(state.ExecPath(dir, v.Policy, ProgramKey(cwd, v.Words[0])))
+	v.way.look(state.ExecPath(dir, v.Policy, ProgramKey(cwd, v.Words[0])))
+	p, err := state.Read(v.way.file.Path)
 	if err != nil || len(p.Argv) == 0 || p.Revision != ExecRevision(v.Policy, ProgramKey(cwd, v.Words[0])) {
 		return nil
 	}

@@ -27,6 +27,7 @@ type Invocation struct {
 	Quiet    bool
 	// Words are NAME and its arguments, or CMD and its arguments.
 	Words []string
+	way   way
 	// drained is what was read of descriptors.
 	drained map[int][]byte
 }

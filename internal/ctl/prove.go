@@ -66,7 +66,7 @@ func prove(words []string) error {
 		v.Timeout = proofTimeout
 	}
 	out := &result{fds: []int{report}}
-	r := v.launch(p, cwd, words, &result{})
+	r := v.launch(p, cwd, 1, &result{})
 	if r.Err != nil {
 		r.Step = joined(r.Step, r.Err)
 	}

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/sbx-project/sbx/internal/buildinfo"
+	"github.com/sbx-project/sbx/internal/early"
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/runner"
 )
@@ -33,7 +34,13 @@ func Run(args []string, exec bool) int {
 		Say(v.Quiet, err.Error())
 		return runner.StatusSetup
 	}
-	rep, p := v.run(out)
+	var rep *runner.Report
+	var p *plan.Plan
+	if begun := early.Taken(); begun != nil {
+		rep, p = v.adopt(begun)
+	} else {
+		rep, p = v.run(out)
+	}
 	v.explain(rep)
 	v.Verdict(p, rep)
 	out.last(rep)
@@ -91,7 +98,10 @@ func (v *Invocation) run(out *result) (*runner.Report, *plan.Plan) {
 		if p.Refusal != "" {
 			return Quarantined(p), p
 		}
-		r := v.launch(p, cwd, v.Words[used:], out)
+		if loaded {
+			v.way = way{}
+		}
+		r := v.launch(p, cwd, used, out)
 		if r.Stale && !loaded && try == 0 {
 			p = nil // the program changed since the check: compile once more
 			continue
@@ -100,14 +110,19 @@ func (v *Invocation) run(out *result) (*runner.Report, *plan.Plan) {
 	}
 }
 
-// launch carries a plan out with the caller's words behind the name.
-func (v *Invocation) launch(p *plan.Plan, cwd string, words []string, out *result) *runner.Report {
+// launch carries a plan out with the caller's words behind the name, which took
+// the first of them.
+func (v *Invocation) launch(p *plan.Plan, cwd string, used int, out *result) *runner.Report {
+	draft := v.draft(p)
+	if draft != nil {
+		defer draft.Close()
+	}
 	o, rep := v.options(p, cwd)
 	if rep != nil {
 		return rep
 	}
 	var opened *paths
-	if o.Args, opened, rep = v.arguments(p, cwd, words); rep != nil {
+	if o.Args, opened, rep = v.arguments(p, cwd, v.Words[used:]); rep != nil {
 		return rep
 	}
 	if opened != nil {
@@ -115,7 +130,13 @@ func (v *Invocation) launch(p *plan.Plan, cwd string, words []string, out *resul
 	}
 	o.Started = out.first
 	o.Usage = out.wanted()
+	if draft != nil {
+		o.Lay = draft.Region()
+	}
 	r := runner.Run(o)
+	if r.Laid != nil {
+		v.keep(draft, p, used, r.Laid)
+	}
 	if r.Outcome == runner.Refused || r.Outcome == runner.SetupError {
 		opened.discard()
 	}

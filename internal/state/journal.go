@@ -30,11 +30,12 @@ type Record struct {
 const (
 	journalName  = "journal"
 	takenName    = "journal.taken"
-	recordHead   = "v1"
 	recordFields = 6
-	// maxRecord bounds one line in bytes: a name has at most 263, a digest
+	// RecordHead begins each record.
+	RecordHead = "v1"
+	// MaxRecord bounds one line in bytes: a name has at most 263, a digest
 	// 71. write(2) of so little to a file with O_APPEND is whole, or fails.
-	maxRecord = 512
+	MaxRecord = 512
 	// maxJournal bounds what is read, in bytes: some 60,000 runs. What a
 	// runaway script appends behind it is not read before the rest is done.
 	maxJournal = 16 << 20
@@ -319,7 +320,7 @@ func (r *Record) line() string {
 	if violation == "" {
 		violation = "-"
 	}
-	fields := [recordFields]string{recordHead, strconv.FormatInt(r.Time.UnixNano(), 10), r.Run, r.Command, r.Revision, violation}
+	fields := [recordFields]string{RecordHead, strconv.FormatInt(r.Time.UnixNano(), 10), r.Run, r.Command, r.Revision, violation}
 	s := ""
 	for i, f := range fields {
 		if f == "" || !printable(f) {
@@ -330,7 +331,7 @@ func (r *Record) line() string {
 		}
 		s += f
 	}
-	if len(s) >= maxRecord {
+	if len(s) >= MaxRecord {
 		return ""
 	}
 	return s + "\n"
@@ -340,7 +341,7 @@ func (r *Record) line() string {
 func parseRecord(line string) (Record, error) {
 	text, whole := strings.CutSuffix(line, "\n")
 	f := strings.Split(text, " ")
-	if !whole || len(text) >= maxRecord || len(f) != recordFields || f[0] != recordHead {
+	if !whole || len(text) >= MaxRecord || len(f) != recordFields || f[0] != RecordHead {
 		return Record{}, ErrRecord
 	}
 	for _, s := range f {

@@ -189,10 +189,13 @@ func BootID() string {
 // begun and is not complete.
 const unfinished = "pending"
 
+// UnfinishedPath is where that mark of a registry's state is.
+func UnfinishedPath(dir, key string) string { return dir + "/" + key + "/" + unfinished }
+
 // Unfinished tells whether a change of the state was cut off or goes on: then
 // no plan is in force before a loader has looked.
 func Unfinished(dir, key string) bool {
-	return unix.Access(dir+"/"+key+"/"+unfinished, unix.F_OK) != unix.ENOENT
+	return unix.Access(UnfinishedPath(dir, key), unix.F_OK) != unix.ENOENT
 }
 
 // MarkUnfinished says that a change begins. The mark need not outlive a power

@@ -1,0 +1,36 @@
+package early
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/nsexec"
+)
+
+// All that an early run has to work with: there is no heap yet, and frames are
+// kept small, since what runs without a runtime has 800 bytes of stack in all
+// as far as the linker is concerned. Pages that nobody touches cost nothing.
+var (
+	// noThread stands for thread-local storage; see Entry.
+	noThread [64]byte //nolint:unused // Entry uses it
+	// theCall is the call; launched is what was made of it.
+	theCall  call
+	launched nsexec.ImageCall
+	theState runState
+
+	keyMemory  [8 << 10]byte
+	cwdMemory  [unix.PathMax]byte
+	pathMemory [2 * unix.PathMax]byte
+	nameMemory [256]byte
+	// textMemory takes what is read of small files.
+	textMemory [4 << 10]byte
+	// listMemory takes what getdents64(2) tells.
+	listMemory [32 << 10]byte
+	envMemory  [512]uintptr
+	stack      [nsexec.StackSize]byte
+	status     unix.Stat_t
+	statfs     unix.Statfs_t
+	clock      unix.Timespec
+	pollfd     [1]unix.PollFd
+	action     [4]uintptr // struct sigaction
+	record     nsexec.Record
+)

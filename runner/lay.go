@@ -1,0 +1,92 @@
+package runner
+
+import (
+	"errors"
+	"time"
+
+	"github.com/sbx-project/sbx/internal/cgroup"
+	"github.com/sbx-project/sbx/internal/weak"
+	"github.com/sbx-project/sbx/nsexec"
+)
+
+// Laid is a launch for the next calls, with what the runner does besides. Its
+// memory is Options.Lay.
+type Laid struct {
+	Image *nsexec.Image
+	// Used is how much of the memory is used.
+	Used []byte
+	// Place is the directory that the run's control group is made in, Writes
+	// what is written to it; empty: the run has none.
+	Place  string
+	Writes []cgroup.Write
+	// Controllers is what the group above Place offered.
+	Controllers string
+	// OwnGroup says in which groups the launcher was; empty: it did not matter.
+	OwnGroup string
+	// Denied is the directory that no control group could be made in.
+	Denied string
+	// Counted: the control group holds the number of processes.
+	Counted bool
+	// IDBase is the first host id of the blocks for runs; 0: UID and GID are the
+	// run's ids, where it has other than the launcher's.
+	IDBase, UID, GID uint32
+}
+
+// Adopted is a run that was launched from a Laid by this process, before it came
+// to Run.
+type Adopted struct {
+	// PID is that of init, Control the supervisor's end of its socket.
+	PID, Control int
+	// Leaf is the run's control group, -1 for none, LeafName its name, Parent
+	// the directory that it is in, Place the name of that.
+	Parent, Leaf    int
+	Place, LeafName string
+	// ID is the run's id, Elapsed for how long it has gone on.
+	ID      string
+	Elapsed time.Duration
+	// Blocked are signals that are blocked until they are taken.
+	Blocked uint64
+}
+
+// lay lays the launch that has just gone well out for the next calls, where it
+// does not depend on more of a call than an image takes.
+func (r *run) lay() {
+	if r.Lay == nil || r.report.Outcome != OK && r.report.Outcome != Exit || weak.Built || r.output != nil || r.CwdFD > 0 || len(r.owners) > 0 || len(r.Trees) > 0 {
+		return
+	}
+	l := &Laid{Writes: r.writes}
+	for _, w := range r.writes {
+		l.Counted = l.Counted || w.File == "pids.max"
+	}
+	own := r.config.Identity.Mode == nsexec.OwnUser
+	var err error
+	if own {
+		if l.OwnGroup, err = cgroup.OwnText(); err != nil {
+			return
+		}
+	}
+	switch {
+	case r.leaf != nil:
+		l.Place = r.parent.Path()
+		if l.Controllers, err = r.parent.Offered(); err != nil {
+			return
+		}
+	case errors.Is(r.noLeaf, cgroup.ErrNotDelegated) && own:
+		var d *cgroup.NotDelegatedError
+		if errors.As(r.noLeaf, &d) {
+			l.Denied = d.Path
+		}
+	default:
+		return
+	}
+	switch r.who {
+	case ownBlock:
+		l.IDBase = r.IDBase
+	case fixed:
+		l.UID, l.GID = r.fixedUID, r.fixedGID
+	}
+	if l.Image, l.Used, err = nsexec.Lay(r.config, r.Lay); err != nil {
+		return
+	}
+	r.report.Laid = l
+}
