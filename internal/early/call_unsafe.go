@@ -15,6 +15,8 @@ type call struct {
 	// area and areaSize are where the kernel laid arguments and environment.
 	area, areaSize uintptr
 	exec, direct   bool
+	// reports: the run's report goes to a descriptor, which the runtime writes.
+	reports bool
 	// word is the first word of the name, or the program; policy that of exec.
 	word, policy uintptr
 	// args are the words behind it.
@@ -98,6 +100,12 @@ func (c *call) parse() bool {
 		case is(a, "--direct"):
 			c.direct = true
 		case is(a, "-q"), is(a, "--quiet"):
+		case is(a, "--status-fd") && i+1 < c.argv.N:
+			i++
+			c.reports = true
+			if !isWritable(c.argv.String(i)) {
+				return false
+			}
 		case c.exec && value != 0:
 			c.policy = value
 		case c.exec && is(a, "--policy") && i+1 < c.argv.N:
@@ -113,6 +121,23 @@ func (c *call) parse() bool {
 	c.word = c.argv.String(i)
 	c.args = nsexec.Strings{At: c.argv.At + (i+1)*unsafe.Sizeof(i), N: c.argv.N - i - 1}
 	return true
+}
+
+// isWritable tells whether the number is that of a descriptor that is open for
+// writing, and none of a stream.
+//
+//go:nosplit
+//go:norace
+func isWritable(number uintptr) bool {
+	n := uintptr(0)
+	for ; byteAt(number) >= '0' && byteAt(number) <= '9' && n < 1<<20; number++ {
+		n = 10*n + uintptr(byteAt(number)-'0')
+	}
+	if byteAt(number) != 0 || n <= 2 {
+		return false
+	}
+	flags, _, e := syscall.RawSyscall(unix.SYS_FCNTL, n, unix.F_GETFL, 0)
+	return e == 0 && flags&unix.O_ACCMODE != unix.O_RDONLY
 }
 
 // environment finds the variables. As for os.Getenv the first one of a name

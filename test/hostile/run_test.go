@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -132,7 +133,21 @@ func (s *suite) command(ctx context.Context, act string, o options) (*exec.Cmd, 
 		// The wrapper needs the superuser; sbx itself must not have him.
 		line = append(line, s.self, "+as", fmt.Sprint(s.uid), "--")
 	}
-	line = append(line, s.sbx, "exec", "--policy", s.policy, "--result", report)
+	line = append(line, s.sbx, "exec", "--policy", s.policy)
+	// With a descriptor a run like an earlier one is launched before Go's
+	// runtime starts (internal/early), with a file never. So every act goes
+	// both ways, by one or the other variant of the policy.
+	files := o.files
+	if s.verdict == "kill" && len(o.wrap) == 0 {
+		f, err := os.Create(report)
+		if err != nil {
+			panic(err) // run reads it: there is nothing to judge without
+		}
+		files = append(slices.Clone(files), f)
+		line = append(line, "--status-fd", fmt.Sprint(2+len(files)))
+	} else {
+		line = append(line, "--result", report)
+	}
 	line = append(line, o.flags...)
 	line = append(line, "--", s.self, act)
 	if !o.plain {
@@ -146,7 +161,7 @@ func (s *suite) command(ctx context.Context, act string, o options) (*exec.Cmd, 
 		cmd.Dir = o.dir
 	}
 	cmd.Stdin = o.stdin
-	cmd.ExtraFiles = o.files
+	cmd.ExtraFiles = files
 	if len(o.wrap) == 0 && s.uid != 0 && os.Geteuid() == 0 {
 		cmd.SysProcAttr = credential(s.uid)
 	}
@@ -177,6 +192,9 @@ func (s *suite) run(t *testing.T, act string, o options) result {
 	cmd.WaitDelay = slow(5 * time.Second)
 	begin := time.Now()
 	err := cmd.Run()
+	for _, f := range cmd.ExtraFiles[len(o.files):] {
+		f.Close()
+	}
 	r := result{stdout: stdout.String(), stderr: stderr.String(), took: time.Since(begin), timedOut: ctx.Err() != nil}
 	if o.stdout != nil {
 		text, err := os.ReadFile(o.stdout.Name())
