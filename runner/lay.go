@@ -4,6 +4,8 @@ import (
 	"errors"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sbx-project/sbx/internal/cgroup"
 	"github.com/sbx-project/sbx/internal/weak"
 	"github.com/sbx-project/sbx/nsexec"
@@ -46,6 +48,18 @@ type Adopted struct {
 	Elapsed time.Duration
 	// Blocked are signals that are blocked until they are taken.
 	Blocked uint64
+}
+
+// Abandon ends a run that Run cannot be given.
+func Abandon(a *Adopted) {
+	child := nsexec.Adopt(a.PID, a.Control)
+	child.Signal(unix.SIGKILL)
+	child.Wait()
+	if a.Leaf >= 0 {
+		parent, leaf := cgroup.Adopt(a.Parent, a.Place, a.Leaf, a.LeafName)
+		leaf.Delete(time.Second)
+		parent.Close()
+	}
 }
 
 // lay lays the launch that has just gone well out for the next calls, where it

@@ -78,15 +78,17 @@ func (v *Invocation) keep(d *early.Draft, p *plan.Plan, used int, laid *runner.L
 }
 
 // adopt sees a run to its end that was launched before the runtime was there.
-func (v *Invocation) adopt(t *early.Run) (*runner.Report, *plan.Plan) {
+func (v *Invocation) adopt(t *early.Run, out *result) (*runner.Report, *plan.Plan) {
 	p, err := plan.Decode(t.Plan)
 	if err != nil {
+		runner.Abandon(&t.Adopt)
 		return refused(runner.StatusSetup, "adopt the run", err, ""), nil
 	}
 	o, rep := v.options(p, workingDir())
 	if rep != nil {
+		runner.Abandon(&t.Adopt)
 		return rep, nil
 	}
-	o.Adopt = &t.Adopt
+	o.Adopt, o.Started, o.Usage = &t.Adopt, out.first, out.wanted()
 	return runner.Run(o), p
 }

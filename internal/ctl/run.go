@@ -37,7 +37,7 @@ func Run(args []string, exec bool) int {
 	var rep *runner.Report
 	var p *plan.Plan
 	if begun := early.Taken(); begun != nil {
-		rep, p = v.adopt(begun)
+		rep, p = v.adopt(begun, out)
 	} else {
 		rep, p = v.run(out)
 	}

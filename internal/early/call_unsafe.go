@@ -17,8 +17,9 @@ type call struct {
 	exec, direct   bool
 	// reports: the run's report goes to a descriptor, which the runtime writes.
 	reports bool
-	// word is the first word of the name, or the program; policy that of exec.
-	word, policy uintptr
+	// word is the first word of the name, or the program; policy that of exec,
+	// registry the directory that was named: 0 where none was.
+	word, policy, registry uintptr
 	// args are the words behind it.
 	args nsexec.Strings
 	uid  uintptr
@@ -96,7 +97,7 @@ func (c *call) parse() bool {
 		if byteAt(a) != '-' || byteAt(a+1) == 0 {
 			break
 		}
-		switch value := after(a, "--policy="); {
+		switch policy, registry := after(a, "--policy="), after(a, "--registry="); {
 		case is(a, "--direct"):
 			c.direct = true
 		case is(a, "-q"), is(a, "--quiet"):
@@ -106,11 +107,16 @@ func (c *call) parse() bool {
 			if !isWritable(c.argv.String(i)) {
 				return false
 			}
-		case c.exec && value != 0:
-			c.policy = value
+		case c.exec && policy != 0:
+			c.policy = policy
 		case c.exec && is(a, "--policy") && i+1 < c.argv.N:
 			i++
 			c.policy = c.argv.String(i)
+		case registry != 0:
+			c.registry = registry
+		case is(a, "--registry") && i+1 < c.argv.N:
+			i++
+			c.registry = c.argv.String(i)
 		default:
 			return false
 		}
@@ -201,6 +207,8 @@ func (c *call) ask(uid, gid uint64) bool {
 	k.addAt(c.word)
 	k.add(separator)
 	k.addAt(c.policy)
+	k.add(separator)
+	k.addAt(c.registry)
 	for v := range c.vars {
 		k.add(separator)
 		if c.vars[v] != 0 {

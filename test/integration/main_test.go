@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -75,13 +76,18 @@ func install(dir string) error {
 	return errors.Join(copyFile(dir+"/sbx", from+"/sbx", 0o755), copyFile(dir+"/sbxd", from+"/sbxd", 0o755))
 }
 
-// build makes both executables as the Makefile does: sbx without cgo.
+// build makes both executables as the Makefile does: sbx without cgo, and with a
+// first instruction of its own.
 func build(dir string) error {
 	for _, name := range []string{"sbx", "sbxd"} {
-		cmd := exec.Command("go", "build", "-o", dir+"/"+name, "../../cmd/"+name)
+		cmd := exec.Command("go", "build", "-o", dir+"/"+name)
 		if name == "sbx" {
 			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+			if runtime.GOARCH == "amd64" {
+				cmd.Args = append(cmd.Args, "-ldflags", "-E github.com/sbx-project/sbx/internal/early.Entry")
+			}
 		}
+		cmd.Args = append(cmd.Args, "../../cmd/"+name)
 		if text, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("SBX_TEST_BIN is not set and go build: %w\n%s", err, text)
 		}
