@@ -25,6 +25,8 @@ type Image struct {
 	net     network
 	// clocks are the addresses of the digits of the two offsets; 0: none.
 	clocks [2]uintptr
+	// abi is the Landlock that the lists were made for.
+	abi uintptr
 	// streams are the Landlock rules of descriptors 0 to 2; 0: none. file and
 	// write are what a rule of a file that is open for both, or for writing
 	// alone, grants.
@@ -76,7 +78,7 @@ func Lay(c Config, region []byte) (*Image, []byte, error) {
 		return nil, nil, ErrNoImage
 	}
 	img := (*Image)(unsafe.Pointer(unsafe.SliceData(region)))
-	*img = Image{network: c.Identity.Mode != OwnUser}
+	*img = Image{network: c.Identity.Mode != OwnUser, abi: uintptr(landlockABI())}
 	p := &program{world: &img.world, image: img, net: network{own: -1}}
 	const align = 64
 	size := (unsafe.Sizeof(*img) + align - 1) &^ (align - 1)
@@ -137,6 +139,9 @@ func (img *Image) Maps() bool { return img.network }
 //go:norace
 func (img *Image) Start(c *ImageCall) syscall.Errno {
 	w := &img.world
+	if uintptr(landlockABI()) != img.abi {
+		return unix.ESTALE
+	}
 	shared, _, e := syscall.RawSyscall6(unix.SYS_MMAP, 0, unsafe.Sizeof(sharedWords{}), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS, ^uintptr(0), 0)
 	if e != 0 {
 		return e
@@ -184,10 +189,11 @@ func (img *Image) launch(c *ImageCall) syscall.Errno {
 	syscall.RawSyscall(unix.SYS_CLOSE, uintptr(pair[1]), 0, 0)
 	if e == 0 && img.network {
 		made, back := img.net.visit()
-		if e = made; back != 0 {
-			e = back
+		if back != 0 { // prepare has just come back to it: this cannot happen, and nothing may go on here
+			c.End()
+			exit(statusFailed)
 		}
-		if e != 0 {
+		if e = made; e != 0 {
 			c.End()
 		}
 	}

@@ -15,8 +15,11 @@ import (
 const minLandlock = 2
 
 // landlockABI asks the kernel; 0 is none.
+//
+//go:nosplit
+//go:norace
 func landlockABI() int {
-	r, _, e := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	r, _, e := syscall.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if e != 0 {
 		return 0
 	}

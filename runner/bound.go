@@ -33,11 +33,8 @@ func (r *run) bound() bool {
 	if weak.Off("limits") {
 		l, r.Timeout = plan.Limits{}, 0
 	}
-	switch a := r.Adopt; {
-	case a != nil && a.Leaf >= 0:
-		r.parent, r.leaf = cgroup.Adopt(a.Parent, a.Place, a.Leaf, a.LeafName)
-	case a != nil:
-		_, r.noLeaf = cgroup.Open("")
+	switch {
+	case r.Adopt != nil: // both are there, or noLeaf says why not
 	case r.Leaves != nil:
 		r.parent = r.Leaves
 	default:
@@ -53,7 +50,6 @@ func (r *run) bound() bool {
 		r.release()
 		return r.refuse(StatusSetup, SetupError, "make a control group", err, "look below the cgroup mount for leaves that are not swept")
 	}
-	var held []cgroup.Held
 	limits := cgroup.Limits{
 		MemoryMax: l.MemoryMax, MemorySwapMax: l.MemorySwapMax, SwapSet: l.SwapSet, PidsMax: l.PidsMax,
 		CPUQuota: l.CPUQuota, CPUPeriod: l.CPUPeriod, CPUWeight: l.CPUWeight, IOMax: l.IOMax,
@@ -62,14 +58,18 @@ func (r *run) bound() bool {
 		limits.PidsMax += 2 // init and its watcher
 	}
 	if r.noLeaf == nil {
-		held = r.leaf.Set(limits)
+		if r.Adopt != nil {
+			r.held = r.leaf.Holds(limits, r.Adopt.Controllers)
+		} else {
+			r.held = r.leaf.Set(limits)
+		}
 		r.config.CgroupFD = r.leaf.FD()
 		r.layer("cgroup", Applied, "")
 	} else {
-		held = unheld(limits, r.noLeaf)
+		r.held = unheld(limits, r.noLeaf)
 		r.layer("cgroup", Degraded, r.noLeaf.Error())
 	}
-	for _, h := range held {
+	for _, h := range r.held {
 		if h.Err == nil {
 			r.layer(layerOf(h.Name), Applied, "")
 			r.writes = append(r.writes, limits.Writes(h.Name)...)
@@ -234,6 +234,11 @@ func (w watch) passed(r *run) (Outcome, bool) {
 
 // release gives up what prepare made.
 func (r *run) release() {
+	if r.Adopt != nil && !r.waited { // refused, though it was launched
+		r.kill()
+		r.child.Wait()
+		r.waited = true
+	}
 	if r.leaf != nil && !weak.Off("leaf") {
 		r.leaf.Delete(time.Second)
 		r.leaf = nil

@@ -2,11 +2,12 @@ package runner
 
 import (
 	"errors"
+	"strings"
+	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/sbx-project/sbx/internal/cgroup"
+	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/internal/weak"
 	"github.com/sbx-project/sbx/nsexec"
 )
@@ -25,8 +26,9 @@ type Laid struct {
 	Controllers string
 	// OwnGroup says in which groups the launcher was; empty: it did not matter.
 	OwnGroup string
-	// Denied is the directory that no control group could be made in.
-	Denied string
+	// Denied is the directory that no control group could be made in, NoLeaf
+	// what the error said.
+	Denied, NoLeaf string
 	// Counted: the control group holds the number of processes.
 	Counted bool
 	// IDBase is the first host id of the blocks for runs; 0: UID and GID are the
@@ -46,35 +48,57 @@ type Adopted struct {
 	// ID is the run's id, Elapsed for how long it has gone on.
 	ID      string
 	Elapsed time.Duration
-	// Blocked are signals that are blocked until they are taken.
-	Blocked uint64
+	// Told is the signal by which this process was told to end meanwhile; 0:
+	// none. It was forwarded.
+	Told syscall.Signal
+	// Signals is what TakeSignals has given.
+	Signals int
+	// Controllers is what the group above Place offers; NoLeaf says why there is
+	// no group.
+	Controllers, NoLeaf string
 }
 
-// Abandon ends a run that Run cannot be given.
+// Abandon ends a run that Run is not given.
 func Abandon(a *Adopted) {
-	child := nsexec.Adopt(a.PID, a.Control)
-	child.Signal(unix.SIGKILL)
-	child.Wait()
+	r := run{Options: Options{Adopt: a}}
+	r.adopt()
+	r.release()
+}
+
+// adopt takes over what was launched.
+func (r *run) adopt() {
+	a := r.Adopt
+	r.child = nsexec.Adopt(a.PID, a.Control)
 	if a.Leaf >= 0 {
-		parent, leaf := cgroup.Adopt(a.Parent, a.Place, a.Leaf, a.LeafName)
-		leaf.Delete(time.Second)
-		parent.Close()
+		r.parent, r.leaf = cgroup.Adopt(a.Parent, a.Place, a.Leaf, a.LeafName)
+	} else {
+		r.noLeaf = errors.New(a.NoLeaf)
 	}
 }
 
 // lay lays the launch that has just gone well out for the next calls, where it
 // does not depend on more of a call than an image takes.
 func (r *run) lay() {
-	if r.Lay == nil || r.report.Outcome != OK && r.report.Outcome != Exit || weak.Built || r.output != nil || r.CwdFD > 0 || len(r.owners) > 0 || len(r.Trees) > 0 {
+	if r.Lay == nil || r.report.Outcome != OK && r.report.Outcome != Exit || weak.Built || r.output != nil || r.CwdFD > 0 || len(r.Trees) > 0 {
 		return
+	}
+	// A run that ends before the first look at it cannot be held to less.
+	const shortest = 10 * watchInterval
+	if r.Timeout > 0 && r.Timeout < shortest {
+		return
+	}
+	own := r.config.Identity.Mode == nsexec.OwnUser
+	for i := range r.Plan.View {
+		if r.Plan.View[i].Flags&plan.Mapped != 0 && !own {
+			return // it depends on whose the tree is
+		}
 	}
 	l := &Laid{Writes: r.writes}
 	for _, w := range r.writes {
 		l.Counted = l.Counted || w.File == "pids.max"
 	}
-	own := r.config.Identity.Mode == nsexec.OwnUser
 	var err error
-	if own {
+	if own || r.parent != nil && !r.parent.Usual() {
 		if l.OwnGroup, err = cgroup.OwnText(); err != nil {
 			return
 		}
@@ -82,13 +106,13 @@ func (r *run) lay() {
 	switch {
 	case r.leaf != nil:
 		l.Place = r.parent.Path()
-		if l.Controllers, err = r.parent.Offered(); err != nil {
+		if l.Controllers, err = r.parent.Offered(); err != nil || r.wronged(l.Controllers) {
 			return
 		}
 	case errors.Is(r.noLeaf, cgroup.ErrNotDelegated) && own:
 		var d *cgroup.NotDelegatedError
 		if errors.As(r.noLeaf, &d) {
-			l.Denied = d.Path
+			l.Denied, l.NoLeaf = d.Path, d.Error()
 		}
 	default:
 		return
@@ -103,4 +127,15 @@ func (r *run) lay() {
 		return
 	}
 	r.report.Laid = l
+}
+
+// wronged tells whether a limit is not held though its controller is offered: it
+// may be the next time.
+func (r *run) wronged(controllers string) bool {
+	for i := range r.held {
+		if h := &r.held[i]; h.Err != nil && contains(strings.Fields(controllers), strings.TrimPrefix(layerOf(h.Name), "cgroup.")) {
+			return true
+		}
+	}
+	return false
 }

@@ -157,7 +157,7 @@ func (p *Prepared) Run(o Options) *Report {
 // begin launches the run, or hands it over to the sandbox that was prepared.
 func (r *run) begin() (*nsexec.Child, error) {
 	if r.Adopt != nil {
-		return nsexec.Adopt(r.Adopt.PID, r.Adopt.Control), nil
+		return r.child, nil
 	}
 	if r.stub == nil {
 		return nsexec.Start(r.config)

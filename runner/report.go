@@ -108,6 +108,9 @@ type Report struct {
 	// Stale is set when the launch met a program that is not the one the
 	// plan was made for: compile again.
 	Stale bool
+	// Unlaunched is set for an adopted run whose launch came to an end at one of
+	// its steps: launch it, to have it run or to be told why not.
+	Unlaunched bool
 	// Laid is the launch for the next calls, where Options.Lay asked for it and
 	// it can be.
 	Laid *Laid

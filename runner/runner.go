@@ -99,6 +99,9 @@ type Options struct {
 func Run(o Options) *Report {
 	r := newRun(o)
 	if !r.prepare() {
+		if r.Adopt != nil {
+			r.release()
+		}
 		return r.report
 	}
 	defer r.release()
@@ -118,6 +121,7 @@ func newRun(o Options) *run {
 		r.report.Via = "direct"
 	}
 	if o.Adopt != nil {
+		r.adopt()
 		r.start, r.report.Run = r.start.Add(-o.Adopt.Elapsed), o.Adopt.ID
 	} else if o.ID == "" {
 		r.report.Run = strconv.FormatInt(r.start.UnixNano(), 36) + "-" + strconv.Itoa(os.Getpid())
@@ -140,7 +144,9 @@ type run struct {
 	who    user
 	// fixedUID and fixedGID are the host ids when who is fixed.
 	fixedUID, fixedGID uint32
+	held               []cgroup.Held
 	writes             []cgroup.Write // what set the limits that are held
+	waited             bool           // for child
 	watch              watch
 	output             *output
 	signals            signals

@@ -74,15 +74,6 @@ func (s *signals) start() error {
 	return nil
 }
 
-// unblock lets the signals of a mask through on this thread; one is enough for
-// what this process is sent (signal(7)).
-func unblock(mask uint64) error {
-	if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_UNBLOCK, uintptr(unsafe.Pointer(&mask)), 0, 8, 0, 0); e != 0 {
-		return errors.New("rt_sigprocmask: " + e.Error())
-	}
-	return nil
-}
-
 // TakeSignals makes this process forward what Options.Signals forwards, for
 // the rest of its life: each signal is one byte, its number, in the pipe whose
 // reading end is returned. It is for who has a run carried out by another

@@ -20,11 +20,12 @@ func (r *run) supervise() {
 		r.signals.from, r.signals.remote = r.Control, true
 	case r.Signals:
 		err := weak.Err("signals")
-		if err == nil {
+		if a := r.Adopt; a != nil {
+			if r.signals.from = a.Signals; a.Told != 0 {
+				r.signals.end, r.signals.kill = a.Told, time.Now().Add(grace)
+			}
+		} else if err == nil {
 			err = r.signals.start()
-		}
-		if err == nil && r.Adopt != nil {
-			err = unblock(r.Adopt.Blocked)
 		}
 		if err != nil {
 			r.refuse(StatusSetup, SetupError, "take signals", err, "")
@@ -67,6 +68,7 @@ func (r *run) supervise() {
 		r.kill()
 	}
 	ws, ru, _ := child.Wait()
+	r.waited = true
 	if r.output != nil {
 		r.drain(killed != "" || last.Kind == nsexec.Violation)
 		if killed == "" && r.output.passed.Load() {
@@ -399,6 +401,12 @@ func (r *run) metPidsMax() bool {
 
 // failed explains a launch that came to an end at one of its steps.
 func (r *run) failed(rec nsexec.Record) {
+	if r.Adopt != nil {
+		// Nothing of the workload has run, and only a launch by this process
+		// knows its steps.
+		r.report.Unlaunched = true
+		return
+	}
 	step, e := r.child.StepName(rec.Step), syscall.Errno(rec.Errno)
 	var err error = e
 	status, outcome, hint := StatusSetup, SetupError, ""

@@ -121,6 +121,17 @@ func OpenOwn() (*Parent, error) {
 	return makePlace(base + "/" + placeName)
 }
 
+// Usual tells whether the directory is one that Open takes for the superuser
+// wherever the caller is.
+func (p *Parent) Usual() bool {
+	for _, mount := range usualMounts {
+		if p.path == mount+"/"+placeName {
+			return true
+		}
+	}
+	return false
+}
+
 // Path is the directory's name as it was found, for reports.
 func (p *Parent) Path() string { return p.path }
 

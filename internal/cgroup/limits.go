@@ -80,6 +80,25 @@ func (l *Leaf) Set(limits Limits) []Held {
 	return held
 }
 
+// Holds is what Set has said of these limits where every controller that is
+// offered holds what it is asked to: controllers is the text of Parent.Offered.
+func (l *Leaf) Holds(limits Limits, controllers string) []Held {
+	held := make([]Held, 0, len(limitNames))
+	for _, name := range limitNames {
+		writes := limits.Writes(name)
+		if len(writes) == 0 {
+			continue
+		}
+		controller, _, _ := strings.Cut(writes[0].File, ".")
+		h := Held{Name: name}
+		if !strings.Contains(" "+strings.TrimSpace(controllers)+" ", " "+controller+" ") {
+			h.Err = l.parent.unoffered(controller)
+		}
+		held = append(held, h)
+	}
+	return held
+}
+
 // limitNames are the policy's names of limits in the order of the fields.
 var limitNames = [...]string{"memory_max", "memory_swap_max", "pids_max", "cpu_max", "cpu_weight", "io_max"}
 
@@ -142,9 +161,9 @@ const control = "cgroup.subtree_control"
 // and, when that does not have it yet, from the directory above. It goes no
 // higher: what lies there belongs to somebody else.
 func (p *Parent) enable(controller string) error {
-	basePath := strings.TrimSuffix(p.path, "/"+lastName(p.path))
+	basePath := p.basePath()
 	if !p.offered(controller) {
-		return p.refusal(controller, basePath, unix.ENOENT)
+		return p.unoffered(controller)
 	}
 	err := writeFile(p.fd, control, "+"+controller)
 	// ENOENT: not handed down from above. EOPNOTSUPP: handed down by a group
@@ -172,6 +191,12 @@ func (p *Parent) enable(controller string) error {
 		return p.refusal(controller, basePath, err)
 	}
 	return p.refusal(controller, p.path, writeFile(p.fd, control, "+"+controller))
+}
+
+func (p *Parent) basePath() string { return strings.TrimSuffix(p.path, "/"+lastName(p.path)) }
+
+func (p *Parent) unoffered(controller string) error {
+	return p.refusal(controller, p.basePath(), unix.ENOENT)
 }
 
 // Offered is the text of the file that lists the controllers of the group

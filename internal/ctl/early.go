@@ -1,6 +1,8 @@
 package ctl
 
 import (
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-project/sbx/internal/early"
@@ -50,9 +52,18 @@ func (v *Invocation) draft(p *plan.Plan) *early.Draft {
 func (v *Invocation) keep(d *early.Draft, p *plan.Plan, used int, laid *runner.Laid) {
 	w := early.Way{Plan: p, Used: used, Launch: laid, ShowsCwd: ShowsCwd(p) != 0}
 	w.Stamps = append(w.Stamps, v.way.file)
+	// The plan's file is believed for the sake of the directories above it; those
+	// above the state directory are looked at for the image itself.
+	for dir := v.way.file.Path; dir != state.Dir(); {
+		dir = dir[:strings.LastIndexByte(dir, '/')]
+		w.Stamps = append(w.Stamps, stampOf(dir, true))
+	}
 	absent := func(path string) { w.Stamps = append(w.Stamps, plan.Stamp{Path: path, Absent: true}) }
 	for _, path := range v.way.missed {
 		absent(path)
+	}
+	if d := laid.Denied; d != "" && !strings.HasSuffix(d, "/sbx") {
+		absent(d + "/sbx")
 	}
 	if !v.Exec {
 		absent(state.UnfinishedPath(state.Dir(), p.Key))
@@ -70,8 +81,12 @@ func (v *Invocation) keep(d *early.Draft, p *plan.Plan, used int, laid *runner.L
 	if w.ShowsCwd {
 		// What the judgement of the working directory looked at.
 		w.Stamps = append(w.Stamps, stampOf("/etc/passwd", false))
-		for _, d := range v.protected().dirs {
-			w.Stamps = append(w.Stamps, stampOf(d.real, true))
+		protected := v.protected()
+		for _, d := range protected.dirs {
+			w.Stamps = append(w.Stamps, stampOf(d.named, true), stampOf(d.real, true))
+		}
+		for _, home := range protected.homes {
+			w.Stamps = append(w.Stamps, stampOf(home, true))
 		}
 	}
 	d.Keep(w) // a cache: without it the next call takes the long way
@@ -90,5 +105,10 @@ func (v *Invocation) adopt(t *early.Run, out *result) (*runner.Report, *plan.Pla
 		return rep, nil
 	}
 	o.Adopt, o.Started, o.Usage = &t.Adopt, out.first, out.wanted()
-	return runner.Run(o), p
+	r := runner.Run(o)
+	if r.Unlaunched {
+		out.pid = true // it was said already
+		return v.run(out)
+	}
+	return r, p
 }

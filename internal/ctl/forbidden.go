@@ -14,8 +14,9 @@ type fileID struct{ dev, ino uint64 }
 
 // forbiddenDir is a directory of sbx's own.
 type forbiddenDir struct {
-	real string
-	what string
+	// named is its path as it was given, real without symbolic links.
+	named, real string
+	what        string
 	// readable: a file below it may be read.
 	readable bool
 	// id is the directory, when it exists.
@@ -75,7 +76,7 @@ func protect(registries, homes []string) Protected {
 }
 
 func newForbidden(path, what string, readable bool) forbiddenDir {
-	f := forbiddenDir{real: realName(path), what: what, readable: readable}
+	f := forbiddenDir{named: path, real: realName(path), what: what, readable: readable}
 	// What does not exist yet would be made in what does.
 	for at, whole := f.real, true; at != ""; whole = false {
 		if fd, err := openPath(unix.AT_FDCWD, at, unix.O_DIRECTORY); err == nil {

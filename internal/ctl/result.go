@@ -10,7 +10,10 @@ import (
 )
 
 // result is the stream of JSON lines of --result and --status-fd.
-type result struct{ fds []int }
+type result struct {
+	fds []int
+	pid bool // init's pid was said
+}
 
 func openResult(v *Invocation) (*result, error) {
 	out := &result{}
@@ -92,7 +95,8 @@ func (o *result) write(b []byte) {
 }
 
 func (o *result) first(pid int) {
-	if o.wanted() {
+	if o.wanted() && !o.pid {
+		o.pid = true
 		o.write(runner.ChildLine(pid))
 	}
 }

@@ -18,8 +18,14 @@ func Run(args []string, exec bool) int {
 	if len(args) > 0 && (args[0] == "--help" || args[0] == "-h") {
 		return Become([]string{verb(exec), "--help"})
 	}
+	begun, err := early.Taken()
+	if err != nil {
+		Say(false, err.Error())
+		return runner.StatusSetup
+	}
 	v, err := ParseRun(args, exec)
 	if err != nil {
+		begun.Abandon()
 		var u *UsageError
 		if errors.As(err, &u) {
 			Say(false, u.Msg, u.Hint)
@@ -31,12 +37,13 @@ func Run(args []string, exec bool) int {
 	}
 	out, err := openResult(v)
 	if err != nil {
+		begun.Abandon()
 		Say(v.Quiet, err.Error())
 		return runner.StatusSetup
 	}
 	var rep *runner.Report
 	var p *plan.Plan
-	if begun := early.Taken(); begun != nil {
+	if begun != nil {
 		rep, p = v.adopt(begun, out)
 	} else {
 		rep, p = v.run(out)

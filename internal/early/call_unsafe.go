@@ -53,7 +53,9 @@ func (c *call) read(sp uintptr) bool {
 	for *(*uintptr)(pointer(c.envp.At + c.envp.N*word)) != 0 {
 		c.envp.N++
 	}
-	c.area = c.argv.String(0)
+	if c.area = c.argv.String(0); byteAt(c.area) == 0 {
+		return false // an empty argument vector, which sbx refuses
+	}
 	for aux := c.envp.At + (c.envp.N+1)*word; ; aux += 2 * word {
 		tag, value := *(*uintptr)(pointer(aux)), *(*uintptr)(pointer(aux + word))
 		const null, secure, execfn = 0, 23, 31 // getauxval(3)
@@ -121,13 +123,19 @@ func (c *call) parse() bool {
 			return false
 		}
 	}
-	if i >= c.argv.N {
+	if i >= c.argv.N || empty(c.policy) || empty(c.registry) {
 		return false
 	}
 	c.word = c.argv.String(i)
 	c.args = nsexec.Strings{At: c.argv.At + (i+1)*unsafe.Sizeof(i), N: c.argv.N - i - 1}
 	return true
 }
+
+// empty tells whether a value was given, and is empty.
+//
+//go:nosplit
+//go:norace
+func empty(value uintptr) bool { return value != 0 && byteAt(value) == 0 }
 
 // isWritable tells whether the number is that of a descriptor that is open for
 // writing, and none of a stream.

@@ -47,8 +47,9 @@ type image struct {
 	controllers text
 	// group is what /proc/self/cgroup says; n 0: not looked at.
 	group text
-	// denied is the directory that a control group could not be made in.
-	denied text
+	// denied is the directory that a control group could not be made in, noLeaf
+	// what the error said.
+	denied, noLeaf text
 	// counted: a limit of processes is held by the control group.
 	counted bool
 	// idBase numbers the run's ids; 0: they are uid and gid.
@@ -56,6 +57,37 @@ type image struct {
 	// journal is the directory of the journal; n 0: the run's end is not
 	// recorded. entry is a record from the command on.
 	journal, entry text
+}
+
+// whole tells whether what the image begins with lies in it. What those
+// addresses lead to is its owner's.
+//
+//go:nosplit
+//go:norace
+func (img *image) whole() bool {
+	t := [...]*text{&img.build, &img.boot, &img.key, &img.plan, &img.place, &img.controllers, &img.group, &img.denied, &img.noLeaf, &img.journal, &img.entry}
+	for i := range t {
+		if !img.holds(t[i].at, t[i].n) {
+			return false
+		}
+	}
+	l := [...]*nsexec.Strings{&img.words, &img.fixed, &img.set, &img.pass, &img.writes}
+	for i := range l {
+		if l[i].N > maxImage || !img.holds(l[i].At, l[i].N*unsafe.Sizeof(uintptr(0))) {
+			return false
+		}
+	}
+	return img.nstamps <= maxImage && img.holds(img.stamps, img.nstamps*unsafe.Sizeof(stamp{})) &&
+		img.holds(uintptr(unsafe.Pointer(img.launch)), unsafe.Sizeof(nsexec.Image{}))
+}
+
+// holds tells whether n bytes at an address lie in the image.
+//
+//go:nosplit
+//go:norace
+func (img *image) holds(at, n uintptr) bool {
+	end := base + uintptr(img.size)
+	return n == 0 || at >= base && at <= end && n <= end-at
 }
 
 // stamp is a plan.Stamp.

@@ -24,13 +24,16 @@ type Run struct {
 	Adopt runner.Adopted
 }
 
-// Taken is the run that this process has begun; nil: none. It is called once,
-// and its descriptors belong to the caller.
-func Taken() *Run {
+// Taken is the run that this process has begun; nil: none. It is called once, as
+// soon as may be, since it takes the signals: one that comes before it ends this
+// process and the run at once. What it returns has to be given to the runner, or
+// to Abandon.
+func Taken() (*Run, error) {
 	s := &theState
 	if !s.handed {
-		return nil
+		return nil, nil
 	}
+	signals, err := runner.TakeSignals()
 	s.handed = false
 	img := theImage()
 	var now unix.Timespec
@@ -40,7 +43,7 @@ func Taken() *Run {
 		Plan: []byte(img.plan.String()),
 		Adopt: runner.Adopted{
 			PID: int(launched.PID), Control: int(launched.Control), Leaf: -1, Elapsed: elapsed,
-			ID: cString(s.runID()), Blocked: taken,
+			ID: cString(s.runID()), Told: syscall.Signal(s.told), NoLeaf: img.noLeaf.String(), Controllers: img.controllers.String(),
 		},
 	}
 	if s.leaf != none {
@@ -50,7 +53,19 @@ func Taken() *Run {
 	if s.journal != none {
 		unix.Close(int(s.journal))
 	}
-	return r
+	if err != nil {
+		r.Abandon()
+		return nil, err
+	}
+	r.Adopt.Signals = signals
+	return r, nil
+}
+
+// Abandon ends the run, if there is one.
+func (r *Run) Abandon() {
+	if r != nil {
+		runner.Abandon(&r.Adopt)
+	}
 }
 
 // String copies the text.
@@ -103,6 +118,9 @@ type Way struct {
 // errTooLarge says that an image has no room.
 var errTooLarge = errors.New("the image is too large")
 
+// errThere says that something exists on whose absence the call depends.
+var errThere = errors.New("not absent")
+
 // Keep writes the image. It is a cache: an error says that the next call takes
 // the long way as well.
 func (d *Draft) Keep(w Way) error {
@@ -117,7 +135,7 @@ func (d *Draft) Keep(w Way) error {
 	*img = image{
 		magic: magic, build: l.text(buildinfo.Build), key: l.text(text{c.key.at, c.key.n}.String()), launch: w.Launch.Image, plan: l.text(string(encoded)),
 		fixed: l.strings(p.Argv), set: l.strings(p.Env.Set), pass: l.strings(p.Env.Pass),
-		place: l.text(w.Launch.Place), controllers: l.text(w.Launch.Controllers), group: l.text(w.Launch.OwnGroup), denied: l.text(w.Launch.Denied),
+		place: l.text(w.Launch.Place), controllers: l.text(w.Launch.Controllers), group: l.text(w.Launch.OwnGroup), denied: l.text(w.Launch.Denied), noLeaf: l.text(w.Launch.NoLeaf),
 		counted: w.Launch.Counted, idBase: w.Launch.IDBase, uid: w.Launch.UID, gid: w.Launch.GID,
 	}
 	boot, err := readSmall("/proc/sys/kernel/random/boot_id")
@@ -145,6 +163,11 @@ func (d *Draft) Keep(w Way) error {
 	if w.Journal != "" {
 		img.journal, img.entry = l.text(w.Journal), l.text(p.Command+" "+p.Revision+" -\n")
 	}
+	for i := range w.Stamps {
+		if s := &w.Stamps[i]; s.Absent && !state.Matches(s) {
+			return errThere // the image would never fit
+		}
+	}
 	stamps := append(append(make([]plan.Stamp, 0, len(p.Stamps)+len(w.Stamps)), p.Stamps...), w.Stamps...)
 	img.stamps, img.nstamps = l.stamps(stamps), uintptr(len(stamps))
 	if l.full {
@@ -156,7 +179,7 @@ func (d *Draft) Keep(w Way) error {
 	if !c.file(&path) {
 		return errTooLarge
 	}
-	return state.Write(cString(path.at), d.region[:size])
+	return state.WritePrivate(cString(path.at), d.region[:size])
 }
 
 // layout hands out the rest of the region.

@@ -16,8 +16,10 @@ import (
 // times a bound of memory would be passed by 2 GB before it is seen.
 const patience = 20_000_000
 
-// taken are the signals that the runner takes (runner.taken): they stay blocked
-// until it does.
+// taken are the signals that the runner takes (runner.taken). They are blocked
+// while the run is this package's; what has come is handed over with it. (They
+// cannot stay blocked until the runner takes them: the runtime unblocks what
+// would kill a process at once.)
 const taken = 1<<(unix.SIGHUP-1) | 1<<(unix.SIGINT-1) | 1<<(unix.SIGQUIT-1) | 1<<(unix.SIGTERM-1) |
 	1<<(unix.SIGUSR1-1) | 1<<(unix.SIGUSR2-1) | 1<<(unix.SIGWINCH-1) | 1<<(unix.SIGCONT-1)
 
@@ -33,6 +35,8 @@ type runState struct {
 	// journal.
 	parent, leaf, journal uintptr
 	unrecorded            bool
+	// told is the first signal that told this process to end; 0: none.
+	told uintptr
 	// name is the group's name, which ends with the run's id.
 	name [128]byte
 	// started is CLOCK_MONOTONIC at the run's begin.
@@ -54,17 +58,18 @@ func begin(sp uintptr) {
 	if !usual() {
 		return
 	}
-	s.wanted = !c.load() || !c.fits() || !c.passes() || !s.number() || !theImage().makeLeaf()
-	if !s.wanted {
-		s.block(^uint64(0))
-		switch c.launch() {
-		case handOver:
-			s.block(taken)
+	s.wanted = true
+	if c.load() && c.fits() && c.passes() && s.number() {
+		s.block(^uint64(0)) // before there is anything to leave behind
+		if theImage().makeLeaf() && c.launch() == handOver {
+			s.takeSignals()
+			s.block(0)
 			s.handed = true
 			return
-		case elsewhere:
-			s.dropLeaf()
 		}
+		s.dropLeaf()
+		shut(s.journal)
+		s.journal = none
 		s.block(0)
 	}
 	if s.mapped != 0 {
@@ -98,6 +103,34 @@ func (s *runState) number() bool {
 func (s *runState) block(mask uint64) {
 	s.mask = mask
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&s.mask)), 0, 8, 0, 0)
+}
+
+// takeSignals forwards what has come while signals were blocked.
+//
+//go:nosplit
+//go:norace
+func (s *runState) takeSignals() {
+	for {
+		s.mask, clock.Sec, clock.Nsec = taken, 0, 0
+		sig, _, e := syscall.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&s.mask)), 0, uintptr(unsafe.Pointer(&clock)), 8, 0, 0)
+		if e != 0 {
+			return
+		}
+		syscall.RawSyscall(unix.SYS_KILL, launched.PID, sig, 0)
+		if s.told == 0 && (sig == uintptr(unix.SIGHUP) || sig == uintptr(unix.SIGINT) || sig == uintptr(unix.SIGQUIT) || sig == uintptr(unix.SIGTERM)) {
+			s.told = sig
+		}
+	}
+}
+
+// signaled tells whether one of the signals has come.
+//
+//go:nosplit
+//go:norace
+func (s *runState) signaled() bool {
+	s.mask = 0
+	syscall.RawSyscall(unix.SYS_RT_SIGPENDING, uintptr(unsafe.Pointer(&s.mask)), 8, 0)
+	return s.mask&taken != 0
 }
 
 // verdict is what becomes of a launch.
@@ -150,7 +183,7 @@ func (c *call) launch() verdict {
 			return elsewhere
 		case nsexec.Exited:
 			code := uintptr(record.Status >> 8 & 0xff)
-			if record.Status&0x7f != 0 || code != 0 && img.counted || s.unrecorded || !s.note() {
+			if record.Status&0x7f != 0 || code != 0 && img.counted || s.unrecorded || s.signaled() || !s.note() {
 				return handOver
 			}
 			syscall.RawSyscall6(unix.SYS_WAIT4, l.PID, 0, 0, 0, 0, 0)

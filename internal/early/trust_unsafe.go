@@ -132,5 +132,5 @@ func readImage(fd, size uintptr) bool {
 	}
 	n, _, e := syscall.RawSyscall(unix.SYS_READ, fd, base, size)
 	img := theImage()
-	return e == 0 && n == size && img.magic == magic && img.size == uint64(size)
+	return e == 0 && n == size && img.magic == magic && img.size == uint64(size) && img.whole()
 }

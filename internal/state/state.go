@@ -105,11 +105,17 @@ func Read(path string) (*plan.Plan, error) {
 // carries a checksum. Directories are made as needed, 0755 for root, whose
 // plans ordinary users may run, else 0700.
 func Write(path string, b []byte) error {
-	dir, name := split(path)
-	mode := uint32(0o700)
 	if os.Geteuid() == 0 {
-		mode = 0o755
+		return write(path, b, 0o755)
 	}
+	return WritePrivate(path, b)
+}
+
+// WritePrivate is Write of what is its owner's alone.
+func WritePrivate(path string, b []byte) error { return write(path, b, 0o700) }
+
+func write(path string, b []byte, mode uint32) error {
+	dir, name := split(path)
 	if err := mkdirAll(dir, mode); err != nil {
 		return err
 	}

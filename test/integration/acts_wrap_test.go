@@ -12,7 +12,7 @@ import (
 
 // actWrap changes what its successor inherits and becomes it:
 // ignore=SIG, block=SIG, umask=OCTAL, open=FD, close=FD, fill (every descriptor
-// up to the limit), rlimit=NAME:VALUE (soft and hard), gone (a removed working
+// up to the limit), no-landlock (a kernel without it), rlimit=NAME:VALUE (soft and hard), gone (a removed working
 // directory), empty (an empty argument vector); "--" and the command.
 func actWrap(args []string) int {
 	runtime.LockOSThread()
@@ -28,6 +28,8 @@ func actWrap(args []string) int {
 			sig := int(unix.SignalNum("SIG" + value))
 			set.Val[(sig-1)/64] |= 1 << ((sig - 1) % 64)
 			err = unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil)
+		case "no-landlock":
+			err = withoutLandlock()
 		case "umask":
 			var mask uint64
 			mask, err = strconv.ParseUint(value, 8, 9)

@@ -230,6 +230,7 @@ func TestEarlyGuards(t *testing.T) {
 				return nil
 			}, false},
 			{"ignored signal", func(c *call) func() { c.wrap = []string{"ignore=HUP"}; return nil }, true},
+			{"no Landlock", func(c *call) func() { c.wrap = []string{"no-landlock"}; return nil }, false},
 			{"blocked signals", func(c *call) func() { c.wrap = []string{"block=USR1"}; return nil }, true},
 			{"local stream as stdin", func(c *call) func() {
 				pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -288,6 +289,100 @@ func TestEarlyGuards(t *testing.T) {
 				}
 				os.RemoveAll(e.path("state/launch"))
 				e.prime()
+			})
+		}
+	})
+}
+
+// TestEarlyLandlock: what was laid out where the kernel had no Landlock is not
+// used where it has.
+func TestEarlyLandlock(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		e := early(t, h, "", "")
+		os.RemoveAll(e.path("state/launch"))
+		for range 2 {
+			c := e.call("exit", "0")
+			c.wrap = []string{"no-landlock"}
+			if r := e.run(t, c); r.status != 0 {
+				t.Fatal(r)
+			}
+		}
+		e.mark()
+		c := e.call("probe")
+		c.wrap = []string{"no-landlock"}
+		if !e.launchedEarly(c) {
+			t.Fatal("the image is not used where it was made")
+		}
+		if e.launchedEarly(e.call("probe")) {
+			t.Error("launched without Landlock where the kernel has it")
+		}
+	})
+}
+
+// TestEarlyRefused: what the long way refuses is refused where there is an image.
+func TestEarlyRefused(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		e := early(t, h, "", "env: {set: {WHICH: by-the-plan}}\nfilesystem: {read: [\"{{cwd}}\"]}\n")
+		plain := e.call("exit", "0")
+		for _, tt := range []struct {
+			name   string
+			do     func(c *call) (undo func())
+			status int
+		}{
+			{"empty argument vector", func(c *call) func() { c.wrap = []string{"empty"}; return nil }, 125},
+			{"empty registry", func(c *call) func() { c.flags = []string{"--registry="}; return nil }, 125},
+			{"plans that others may write", func(c *call) func() {
+				plans, _ := filepath.Glob(e.path("state/registry-*/plans"))
+				os.Chmod(plans[0], 0o777)
+				return func() { os.Chmod(plans[0], 0o755) }
+			}, 126},
+			{"home that has become the working directory", func(c *call) func() {
+				home := e.path("home")
+				os.Rename(home, e.path("was-home"))
+				os.Symlink(e.work(), home)
+				return func() { os.Remove(home); os.Rename(e.path("was-home"), home) }
+			}, 126},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				c := plain
+				undo := tt.do(&c)
+				r := e.run(t, c)
+				if undo != nil {
+					undo()
+				}
+				if r.status != tt.status {
+					t.Errorf("want %d\n%s", tt.status, r)
+				}
+			})
+		}
+	})
+}
+
+// TestNoImage: what depends on more than an image holds has none.
+func TestNoImage(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		h.mkdir(t, "tree")
+		os.Chown(h.path("tree"), ordinary, ordinary)
+		for name, tt := range map[string]struct {
+			policy string
+			users  bool // an ordinary user's run can
+		}{
+			"write tree":    {"filesystem: {write: [" + h.path("tree") + "]}\n", true},
+			"output_max":    {"limits: {output_max: 1M}\n", false},
+			"short timeout": {"limits: {timeout: 150ms}\n", false},
+		} {
+			t.Run(name, func(t *testing.T) {
+				os.RemoveAll(h.path("state/launch"))
+				h.revision(t, "tool", "1.0.0", "", tt.policy)
+				for range 3 {
+					if r := h.run(t, (&earlyCaller{h, t}).call("exit", "0")); r.status != 0 {
+						t.Fatal(r)
+					}
+				}
+				images, _ := filepath.Glob(h.path("state/launch/*"))
+				if want := tt.users && h.who == "user"; (len(images) > 0) != want {
+					t.Errorf("images %q", images)
+				}
 			})
 		}
 	})
