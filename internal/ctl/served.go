@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-project/sbx/internal/buildinfo"
+	"github.com/sbx-project/sbx/internal/early"
 	"github.com/sbx-project/sbx/internal/wire"
 	"github.com/sbx-project/sbx/runner"
 )
@@ -26,6 +27,18 @@ const endWait = 3500 * time.Millisecond
 // when there is none, or when it has nothing to do with this call: then
 // nothing has happened.
 func (v *Invocation) served(cwd string, out *result) (rep *runner.Report, ok bool) {
+	if fd, signals, told, asked, err := early.Asked(); err != nil {
+		return refused(runner.StatusSetup, "take signals", err, ""), true
+	} else if asked {
+		defer unix.Close(fd)
+		s := &session{v: v, conn: wire.Conn{FD: fd}, cwd: cwd, out: out, signals: signals}
+		if told != 0 {
+			s.hand(told)
+		}
+		if rep, ok := s.see(); ok {
+			return rep, true
+		}
+	}
 	keys := v.socketKeys()
 	for i, key := range keys {
 		for _, dir := range runtimeDirs() {
@@ -81,6 +94,11 @@ func (s *session) ask(builtin bool) (*runner.Report, bool) {
 	if s.signals, err = runner.TakeSignals(); err != nil {
 		return refused(runner.StatusSetup, "take signals", err, ""), true
 	}
+	return s.see()
+}
+
+// see sees the run to its end.
+func (s *session) see() (*runner.Report, bool) {
 	rep := s.answers()
 	switch {
 	case rep == nil && s.end != 0: // asked elsewhere, and told to end meanwhile
@@ -167,14 +185,18 @@ func (s *session) forward() {
 	var b [64]byte
 	n, _ := unix.Read(s.signals, b[:])
 	for _, sig := range b[:max(n, 0)] {
-		switch syscall.Signal(sig) {
-		case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM:
-			if s.end == 0 {
-				s.end, s.giveUp = syscall.Signal(sig), time.Now().Add(endWait)
-			}
-		}
-		s.conn.Send(wire.TypeSignal, []byte{sig})
+		s.hand(syscall.Signal(sig))
 	}
+}
+
+func (s *session) hand(sig syscall.Signal) {
+	switch sig {
+	case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM:
+		if s.end == 0 {
+			s.end, s.giveUp = sig, time.Now().Add(endWait)
+		}
+	}
+	s.conn.Send(wire.TypeSignal, []byte{byte(sig)})
 }
 
 // give opens what the daemon needs, with this process's own rights. A report

@@ -33,9 +33,13 @@ type call struct {
 var variables = [...]string{"SBX_REGISTRY", "SBX_STATE", "SBX_RUNTIME", "HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"}
 
 const (
-	varState = 1
-	varHome  = 3
-	varXDG   = 5
+	varRegistry = iota
+	varState
+	varRuntime
+	varHome
+	varConfig
+	varXDG
+	varXDGRuntime
 )
 
 // read takes the call from the stack that execve(2) left; false: it is none

@@ -6,6 +6,9 @@ import (
 	"github.com/sbx-project/sbx/nsexec"
 )
 
+// systemRegistry is the registry of root, as the kernel takes it.
+var systemRegistry = [...]byte{'/', 'e', 't', 'c', '/', 's', 'b', 'x', '/', 'r', 'e', 'g', 'i', 's', 't', 'r', 'y', 0}
+
 // All that an early run has to work with: there is no heap yet, and frames are
 // kept small, since what runs without a runtime has 800 bytes of stack in all
 // as far as the linker is concerned. Pages that nobody touches cost nothing.
@@ -13,9 +16,10 @@ var (
 	// noThread stands for thread-local storage; see Entry.
 	noThread [64]byte //nolint:unused // Entry uses it
 	// theCall is the call; launched is what was made of it.
-	theCall  call
-	launched nsexec.ImageCall
-	theState runState
+	theCall    call
+	launched   nsexec.ImageCall
+	theState   runState
+	theSession session
 
 	keyMemory  [8 << 10]byte
 	cwdMemory  [unix.PathMax]byte
@@ -25,6 +29,7 @@ var (
 	textMemory [4 << 10]byte
 	// listMemory takes what getdents64(2) tells.
 	listMemory [32 << 10]byte
+	cutMemory  [unix.PathMax]byte
 	envMemory  [512]uintptr
 	stack      [nsexec.StackSize]byte
 	status     unix.Stat_t

@@ -61,6 +61,22 @@ func Taken() (*Run, error) {
 	return r, nil
 }
 
+// Asked is the connection to a daemon that this process has asked to carry its
+// call out, with the pipe of TakeSignals and the signal that came meanwhile (0:
+// none); ok is false when there is none. The caller has to see the answers.
+func Asked() (conn, signals int, told syscall.Signal, ok bool, err error) {
+	if theSession.conn == none {
+		return -1, -1, 0, false, nil
+	}
+	conn = int(theSession.conn)
+	theSession.conn = none
+	if signals, err = runner.TakeSignals(); err != nil {
+		unix.Close(conn)
+		return -1, -1, 0, false, err
+	}
+	return conn, signals, syscall.Signal(theState.told), true, nil
+}
+
 // Abandon ends the run, if there is one.
 func (r *Run) Abandon() {
 	if r != nil {

@@ -52,10 +52,8 @@ type runState struct {
 func begin(sp uintptr) {
 	c, s := &theCall, &theState
 	s.parent, s.leaf, s.journal = none, none, none
-	if !c.read(sp) {
-		return
-	}
-	if !usual() {
+	theSession.conn = none
+	if !c.read(sp) || !usual() || c.served() {
 		return
 	}
 	s.wanted = true
@@ -116,7 +114,9 @@ func (s *runState) takeSignals() {
 		if e != 0 {
 			return
 		}
-		syscall.RawSyscall(unix.SYS_KILL, launched.PID, sig, 0)
+		if launched.PID != 0 {
+			syscall.RawSyscall(unix.SYS_KILL, launched.PID, sig, 0)
+		}
 		if s.told == 0 && (sig == uintptr(unix.SIGHUP) || sig == uintptr(unix.SIGINT) || sig == uintptr(unix.SIGQUIT) || sig == uintptr(unix.SIGTERM)) {
 			s.told = sig
 		}

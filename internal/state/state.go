@@ -43,11 +43,14 @@ func Dir() string {
 	return ""
 }
 
+// RegistryPrefix begins the key of a registry that is a directory.
+const RegistryPrefix = "registry-"
+
 // RegistryKey names a registry's part of the state: by device and inode, so
 // that a registry that was moved keeps its state and another one at the same
 // path does not inherit it.
 func RegistryKey(st *unix.Stat_t) string {
-	return "registry-" + strconv.FormatUint(st.Dev, 16) + "-" + strconv.FormatUint(st.Ino, 16)
+	return RegistryPrefix + strconv.FormatUint(st.Dev, 16) + "-" + strconv.FormatUint(st.Ino, 16)
 }
 
 // BuiltinKey names the state of the built-in registry.

@@ -33,10 +33,10 @@ const (
 	// MaxBody bounds a message in bytes: what execve(2) takes as arguments
 	// and environment by default (2 MiB), and some for the rest.
 	MaxBody = 2<<20 + 256<<10
-	// packet is how much goes into one packet. The kernel's default bound of
+	// Packet is how much goes into one packet. The kernel's default bound of
 	// a sender (net.core.wmem_default, 212992) is above it with its overhead;
 	// half of it doubles the calls of a large request, which is rare.
-	packet = 64 << 10
+	Packet = 64 << 10
 	// head of a packet: the type, and whether more of the message follows.
 	head = 2
 )
@@ -67,9 +67,9 @@ func (c *Conn) Send(t Type, body []byte, fds ...int) error {
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
 	}
-	buf := make([]byte, 0, head+min(len(body), packet))
+	buf := make([]byte, 0, head+min(len(body), Packet))
 	for {
-		n := min(len(body), packet)
+		n := min(len(body), Packet)
 		more := byte(0)
 		if n < len(body) {
 			more = 1
@@ -106,7 +106,7 @@ func (c *Conn) Receive(maxFDs int) (t Type, body []byte, fds []int, err error) {
 	if limit == 0 {
 		limit = MaxBody
 	}
-	buf := make([]byte, head+packet)
+	buf := make([]byte, head+Packet)
 	oob := make([]byte, unix.CmsgSpace(4*max(maxFDs, 1)))
 	for first := true; ; first = false {
 		n, got, err := c.packet(buf, oob)

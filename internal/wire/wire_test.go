@@ -148,7 +148,7 @@ func openFiles(t *testing.T) int {
 }
 
 func TestConn(t *testing.T) {
-	for _, size := range []int{0, 1, packet - 1, packet, packet + 1, 5*packet + 3, MaxBody} {
+	for _, size := range []int{0, 1, Packet - 1, Packet, Packet + 1, 5*Packet + 3, MaxBody} {
 		a, b := pair(t)
 		body := []byte(strings.Repeat("0123456789", size/10+1))[:size]
 		sent := make(chan error, 1)
@@ -198,7 +198,7 @@ func TestConnRefuses(t *testing.T) {
 		{"five descriptors", []part{{first, many(5)}}, ErrMalformed},
 		{"200 descriptors", []part{{first, many(200)}}, ErrMalformed},
 		{"too large", []part{{more + strings.Repeat("x", 600), many(2)}, {more + strings.Repeat("x", 600), nil}}, ErrTooLarge},
-		{"a packet that is too long", []part{{first + strings.Repeat("x", packet+1), many(1)}}, ErrMalformed},
+		{"a packet that is too long", []part{{first + strings.Repeat("x", Packet+1), many(1)}}, ErrMalformed},
 		{"the end in the middle", []part{{more + "x", many(1)}, {"", nil}}, ErrEnd},
 		{"nothing", []part{{"", nil}}, ErrEnd},
 	} {
