@@ -23,6 +23,8 @@ type Image struct {
 	// network: the supervisor makes the network namespace.
 	network bool
 	net     network
+	// cgroup: a stub is cloned into the control group that its launcher is given.
+	cgroup bool
 	// clocks are the addresses of the digits of the two offsets; 0: none.
 	clocks [2]uintptr
 	// abi is the Landlock that the lists were made for.
@@ -74,28 +76,43 @@ var ErrNoImage = errors.New("the launch depends on its call")
 // by the supervisor unless the run has the caller's own ids. ErrNoImage: for c
 // there is none. Afterwards the region must stay as it is.
 func Lay(c Config, region []byte) (*Image, []byte, error) {
+	p, used, err := lay(c, region, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	return p.image, used, nil
+}
+
+// lay is Lay for a whole launch, or for a stub that a launcher makes.
+func lay(c Config, region []byte, stub bool) (*program, []byte, error) {
 	if c.Files != nil || c.Output != [2]int{} || c.Mapped > 0 || c.CwdStamp.Ino != 0 || c.Identity.Mode == NoUserNS || uintptr(len(region)) < 2*unsafe.Sizeof(Image{}) {
 		return nil, nil, ErrNoImage
 	}
 	img := (*Image)(unsafe.Pointer(unsafe.SliceData(region)))
-	*img = Image{network: c.Identity.Mode != OwnUser, abi: uintptr(landlockABI())}
-	p := &program{world: &img.world, image: img, net: network{own: -1}}
+	*img = Image{network: c.Identity.Mode != OwnUser && !stub, abi: uintptr(landlockABI())}
+	p := &program{world: &img.world, worldAt: uintptr(unsafe.Pointer(&img.world)), image: img, net: network{own: -1}}
 	const align = 64
 	size := (unsafe.Sizeof(*img) + align - 1) &^ (align - 1)
 	p.mem = arena{free: region[size:], bounded: true}
 	c.Ignored = nil
-	if err := p.lists(c, false); err != nil {
+	if stub {
+		img.world.region = [2]uintptr{lateBase, regionSize}
+	}
+	if err := p.lists(c, stub); err != nil {
 		return nil, nil, err
 	}
 	slots := p.slots + lateSlots
-	img.world.init, img.world.work = moved(&p.mem, p.init), moved(&p.mem, p.work)
+	img.world.init = moved(&p.mem, p.init)
+	if !stub {
+		img.world.work = moved(&p.mem, p.work)
+	}
 	img.world.slots = moved(&p.mem, make([]uintptr, slots))
 	if p.mem.full {
 		return nil, nil, ErrNoImage
 	}
-	img.args.flags = cloneFlags(c, img.network)
+	img.args.flags = cloneFlags(c, c.Identity.Mode != OwnUser)
 	img.args.exitSignal = uint64(unix.SIGCHLD)
-	return img, region[:len(region)-len(p.mem.free)], nil
+	return p, region[:len(region)-len(p.mem.free)], nil
 }
 
 // moved is a copy of list in the arena.
@@ -151,11 +168,7 @@ func (img *Image) Start(c *ImageCall) syscall.Errno {
 	if !img.command(c) {
 		return unix.ENOMEM
 	}
-	for i := range img.clocks {
-		if img.clocks[i] != 0 {
-			putDecimal(img.clocks[i], clockDigits, c.Uptime)
-		}
-	}
+	img.setClocks(c.Uptime)
 	for fd := range img.streams {
 		if rule := img.streams[fd]; rule != 0 {
 			*(*uint64)(pointer(rule)) = descriptorRights(uintptr(fd), img.file, img.write)
@@ -166,6 +179,18 @@ func (img *Image) Start(c *ImageCall) syscall.Errno {
 		img.args.cgroup = uint64(c.Cgroup)
 	}
 	return img.launch(c)
+}
+
+// setClocks writes the offsets of the run's clocks.
+//
+//go:nosplit
+//go:norace
+func (img *Image) setClocks(uptime uint64) {
+	for i := range img.clocks {
+		if img.clocks[i] != 0 {
+			putDecimal(img.clocks[i], clockDigits, uptime)
+		}
+	}
 }
 
 // launch makes the control socket and the child.

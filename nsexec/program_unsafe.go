@@ -14,9 +14,11 @@ import (
 // names of their steps and everything that they point to.
 type program struct {
 	world *world
-	net   network
-	steps []stepName
-	mem   arena
+	// worldAt is where init has it.
+	worldAt uintptr
+	net     network
+	steps   []stepName
+	mem     arena
 	// init and work are the lists of PID 1 and PID 2 while they grow; list is
 	// the one that add appends to.
 	init, work []op
@@ -93,7 +95,8 @@ func assemble(c Config, pair [2]int, stub bool) (*program, error) {
 	if len(c.Plan.View) == 0 {
 		return nil, errors.New("plan has no view (this is a bug)")
 	}
-	p := &program{world: &world{}, steps: make([]stepName, 0, 128), net: network{own: -1}}
+	w := &world{}
+	p := &program{world: w, worldAt: uintptr(unsafe.Pointer(w)), steps: make([]stepName, 0, 128), net: network{own: -1}}
 	if c.Identity.Mode != OwnUser { // there the namespace is to belong to the run's user namespace
 		p.net.prepare(pair[0])
 	}
@@ -111,7 +114,6 @@ func assemble(c Config, pair [2]int, stub bool) (*program, error) {
 		p.forget()
 		return nil, err
 	}
-	w := p.world
 	w.init, w.work, w.slots = p.init, p.work, make([]uintptr, p.slots+lateSlots)
 	from, n := argumentArea()
 	w.begin(uintptr(pair[1]), from, n)

@@ -42,6 +42,9 @@ type Stub struct {
 	// Child is its init: records, maps and the end are as after Start.
 	*Child
 	p *program
+	// late is the region's file where a launcher made the stub: it is mapped
+	// while a call is laid out. -1: the region is mapped already.
+	late int
 }
 
 // Prepare makes a stub for the plan and the ids of c. Files must be
@@ -53,12 +56,12 @@ func Prepare(c Config) (*Stub, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Stub{child, p}, nil
+	return &Stub{child, p, -1}, nil
 }
 
 // Discard ends a stub that is not used.
 func (s *Stub) Discard() {
-	s.p.unmapRegion()
+	s.letGo()
 	s.Signal(unix.SIGKILL)
 	s.Wait()
 }
@@ -69,6 +72,14 @@ func (s *Stub) Discard() {
 // stub still has to be discarded. unix.EPIPE: init has gone; its last record
 // says why.
 func (s *Stub) Launch(c Config) error {
+	if s.late >= 0 {
+		lateMu.Lock()
+		defer lateMu.Unlock()
+		if err := s.mapLate(); err != nil {
+			return err
+		}
+	}
+	defer s.letGo()
 	p := s.p
 	fds := *c.Files
 	for i, fd := range c.Output {
@@ -95,7 +106,6 @@ func (s *Stub) Launch(c Config) error {
 		*(*lateList)(unsafe.Pointer(&region[uintptr(which)*unsafe.Sizeof(lateList{})])) = lateList{addr(at), uintptr(len(list))}
 	}
 	s.steps = p.steps
-	p.unmapRegion()
 	return s.Proceed(fds[:]...)
 }
 
@@ -126,7 +136,7 @@ func (p *program) carrySecrets() {
 		from := p.mem.alloc(int(s[1]))
 		copy(from, unsafe.Slice((*byte)(pointer(s[0])), s[1]))
 		p.add(opCopy, s[0], addr(from), s[1])
-		p.add(opCopy, uintptr(unsafe.Pointer(&p.world.secret[i])), put(&p.mem, s), unsafe.Sizeof(s))
+		p.add(opCopy, p.worldAt+unsafe.Offsetof(p.world.secret)+uintptr(i)*unsafe.Sizeof(s), put(&p.mem, s), unsafe.Sizeof(s))
 	}
 	p.list = list
 }

@@ -36,7 +36,7 @@ func Preparable(p *plan.Plan) bool {
 }
 
 // Prepare makes a sandbox for a call to come. Of the options Plan, HostUID,
-// HostGID, IDBase, ID, Via, Audited and Leaves count. null is a descriptor
+// HostGID, IDBase, ID, Via, Audited, Leaves and Launcher count. null is a descriptor
 // that tells nothing, of /dev/null; it stays the caller's. The caller must
 // call Run or Discard.
 func Prepare(o Options, null int) (*Prepared, error) {
@@ -52,7 +52,11 @@ func Prepare(o Options, null int) (*Prepared, error) {
 		return nil, r.report.Err
 	}
 	var err error
-	if r.stub, err = nsexec.Prepare(r.config); err != nil {
+	prepare := nsexec.Prepare
+	if o.Launcher != nil {
+		prepare = o.Launcher.Prepare
+	}
+	if r.stub, err = prepare(r.config); err != nil {
 		r.release()
 		return nil, err
 	}

@@ -91,6 +91,8 @@ type Options struct {
 	// Adopt is a run that was launched already, of this plan and with these
 	// options; nil: Run launches.
 	Adopt *Adopted
+	// Launcher makes what Prepare prepares; nil: this process does.
+	Launcher *nsexec.Launcher
 	// Leaves is where the run's control group is made; nil: it is looked for.
 	Leaves *cgroup.Parent
 }

@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -8,6 +10,7 @@ import (
 
 	"github.com/sbx-project/sbx/internal/cgroup"
 	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/nsexec"
 	"github.com/sbx-project/sbx/runner"
 )
 
@@ -28,8 +31,10 @@ type pool struct {
 	audited bool
 	nextID  func() string
 	null    int
-	want    chan struct{} // something is to be made
-	done    chan struct{} // the worker has ended
+	// launcher makes the sandboxes by a process of its own.
+	launcher *nsexec.Launcher
+	want     chan struct{} // something is to be made
+	done     chan struct{} // the worker has ended
 
 	mu     sync.Mutex
 	shelf  map[poolKey]*shelf
@@ -72,6 +77,9 @@ func newPool(b Bounds, leaves *cgroup.Parent, audited bool, nextID func() string
 		p.closed = true
 		close(p.done)
 		return p
+	}
+	if self, err := os.Executable(); err == nil {
+		p.launcher = &nsexec.Launcher{Path: filepath.Join(filepath.Dir(self), "sbx"), Null: p.null}
 	}
 	go p.work()
 	return p
@@ -214,7 +222,7 @@ func (p *pool) makeOne() bool {
 		return false
 	}
 	one, err := runner.Prepare(runner.Options{
-		Plan: key.plan, HostUID: key.uid, HostGID: key.gid, ID: p.nextID(), Via: viaDaemon, Audited: p.audited, Leaves: p.leaves,
+		Plan: key.plan, HostUID: key.uid, HostGID: key.gid, ID: p.nextID(), Via: viaDaemon, Audited: p.audited, Leaves: p.leaves, Launcher: p.launcher,
 	}, p.null)
 	p.mu.Lock()
 	defer p.mu.Unlock()

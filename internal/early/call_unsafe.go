@@ -57,6 +57,16 @@ func (c *call) read(sp uintptr) bool {
 	for *(*uintptr)(pointer(c.envp.At + c.envp.N*word)) != 0 {
 		c.envp.N++
 	}
+	return c.auxiliary() && c.parse() && c.environment() && c.ids()
+}
+
+// auxiliary finds where arguments and environment are, and refuses a process
+// whose rights are not its caller's.
+//
+//go:nosplit
+//go:norace
+func (c *call) auxiliary() bool {
+	const word = unsafe.Sizeof(uintptr(0))
 	if c.area = c.argv.String(0); byteAt(c.area) == 0 {
 		return false // an empty argument vector, which sbx refuses
 	}
@@ -77,7 +87,7 @@ func (c *call) read(sp uintptr) bool {
 			break
 		}
 	}
-	return c.areaSize > 0 && c.parse() && c.environment() && c.ids()
+	return c.areaSize > 0
 }
 
 // parse takes the command line, as far as its flags change nothing about the

@@ -217,9 +217,7 @@ func (c *call) converse(builtin bool) bool {
 		return false
 	}
 	if s.ended() {
-		for {
-			syscall.RawSyscall(unix.SYS_EXIT_GROUP, uintptr(s.answer[2]), 0, 0)
-		}
+		exit(uintptr(s.answer[2]))
 	}
 	theState.takeSignals()
 	theState.block(0)

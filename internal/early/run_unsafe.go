@@ -53,6 +53,10 @@ func begin(sp uintptr) {
 	c, s := &theCall, &theState
 	s.parent, s.leaf, s.journal = none, none, none
 	theSession.conn = none
+	if isLauncher(sp) {
+		c.launchStub(sp)
+		return
+	}
 	if !c.read(sp) || !usual() || c.served() {
 		return
 	}
@@ -188,9 +192,7 @@ func (c *call) launch() verdict {
 			}
 			syscall.RawSyscall6(unix.SYS_WAIT4, l.PID, 0, 0, 0, 0, 0)
 			s.dropLeaf()
-			for {
-				syscall.RawSyscall(unix.SYS_EXIT_GROUP, code, 0, 0)
-			}
+			exit(code)
 		default:
 			return handOver
 		}

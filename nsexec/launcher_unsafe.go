@@ -1,0 +1,233 @@
+package nsexec
+
+import (
+	"errors"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/buildinfo"
+)
+
+// Launcher has stubs made by a process of their own: sbx, which reads the stub's
+// image, clones and ends before Go's runtime has started in it (internal/early).
+// The init of such a stub is a copy of that small process and holds nothing of
+// the daemon's memory, and the daemon's is not copied for it. By CLONE_PARENT
+// init is the daemon's child all the same. Safe for concurrent use.
+type Launcher struct {
+	// Path is the sbx to execute, of this build.
+	Path string
+	// Null is a descriptor of /dev/null, which stays the caller's.
+	Null int
+
+	broken atomic.Bool // it has failed, and is not tried again
+}
+
+// LaunchVerb is the word by which sbx knows that it is to launch a stub. It is
+// not for people.
+const LaunchVerb = "internal-launch"
+
+// The descriptors that a launcher finds.
+const (
+	LaunchImage = 3 + iota // a StubHead, and the image
+	LaunchLate             // the region that the call is laid out in
+	launchControl
+	launchCgroup
+)
+
+const (
+	// StubBase is where a stub's image is laid out and used, lateBase where its
+	// region is: apart from each other and from what early has.
+	StubBase = 0x5d_0000_0000
+	lateBase = 0x5e_0000_0000
+	// StubSize bounds a stub's image, in bytes.
+	StubSize = 256 << 10
+	// pidAt is where in the region the launcher tells init's pid, and errnoAt
+	// what was not possible.
+	pidAt, errnoAt = regionSize - 16, regionSize - 8
+)
+
+// StubHead is what a stub's image begins with.
+type StubHead struct {
+	Build [64]byte
+	_     [64]byte
+}
+
+// lateMu is held while the region of a stub is mapped at lateBase, or an image
+// is at StubBase.
+var lateMu sync.Mutex
+
+// Prepare is the function of that name by a launcher. A stub that depends on
+// more than an image holds, and every one after the launcher has failed once, is
+// made by this process.
+func (l *Launcher) Prepare(c Config) (*Stub, error) {
+	if l.broken.Load() {
+		return Prepare(c)
+	}
+	s, err := l.prepare(c)
+	if err == nil {
+		return s, nil
+	}
+	if err != ErrNoImage {
+		l.broken.Store(true)
+	}
+	return Prepare(c)
+}
+
+func (l *Launcher) prepare(c Config) (*Stub, error) {
+	c.Files = nil // what they are before the call, the launcher has
+	image, err := unix.MemfdCreate("stub", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, errors.New("memfd_create: " + err.Error())
+	}
+	defer unix.Close(image)
+	p, err := layStub(c, image)
+	if err != nil {
+		return nil, err
+	}
+	late, err := unix.MemfdCreate("call", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, errors.New("memfd_create: " + err.Error())
+	}
+	s := &Stub{p: p, late: late}
+	if err = unix.Ftruncate(late, regionSize); err == nil {
+		s.Child, err = l.execute(c, image, late)
+	}
+	if err != nil {
+		unix.Close(late)
+		return nil, err
+	}
+	s.steps = p.steps
+	return s, nil
+}
+
+// layStub writes the image of c to the file, and gives what the call will be
+// laid out with.
+func layStub(c Config, file int) (*program, error) {
+	lateMu.Lock()
+	defer lateMu.Unlock()
+	at, _, e := unix.RawSyscall6(unix.SYS_MMAP, StubBase, StubSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE, ^uintptr(0), 0)
+	if e != 0 {
+		return nil, errors.New("mmap: " + e.Error())
+	}
+	defer unix.RawSyscall(unix.SYS_MUNMAP, at, StubSize, 0)
+	region := unsafe.Slice((*byte)(pointer(at)), StubSize)
+	head := (*StubHead)(unsafe.Pointer(unsafe.SliceData(region)))
+	if copy(head.Build[:], buildinfo.Build) < len(buildinfo.Build) {
+		return nil, ErrNoImage
+	}
+	p, used, err := lay(c, region[unsafe.Sizeof(*head):], true)
+	if err != nil {
+		return nil, err
+	}
+	p.image.cgroup = c.CgroupFD >= 0
+	text := region[:int(unsafe.Sizeof(*head))+len(used)]
+	if n, err := unix.Write(file, text); err != nil || n != len(text) {
+		return nil, errors.New("write the image of a stub")
+	}
+	// The image goes; what the call needs of the world is numbers.
+	own := *p.world
+	own.init, own.work, own.slots, own.region = nil, nil, make([]uintptr, len(own.slots)), [2]uintptr{}
+	p.world, p.image, p.mem = &own, nil, arena{}
+	return p, nil
+}
+
+// execute has the launcher make the child.
+func (l *Launcher) execute(c Config, image, late int) (*Child, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, errors.New("socketpair: " + err.Error())
+	}
+	group := l.Null
+	if c.CgroupFD >= 0 {
+		group = c.CgroupFD
+	}
+	null := uintptr(l.Null)
+	pid, err := syscall.ForkExec(l.Path, []string{"sbx", LaunchVerb}, &syscall.ProcAttr{
+		Files: []uintptr{null, null, null, LaunchImage: uintptr(image), LaunchLate: uintptr(late), launchControl: uintptr(pair[1]), launchCgroup: uintptr(group)},
+	})
+	unix.Close(pair[1])
+	var status unix.WaitStatus
+	if err == nil {
+		for {
+			if _, err = unix.Wait4(pid, &status, 0, nil); err != unix.EINTR {
+				break
+			}
+		}
+	}
+	var told [16]byte
+	if err == nil {
+		_, err = unix.Pread(late, told[:], pidAt)
+	}
+	child := *(*int64)(unsafe.Pointer(&told))
+	switch {
+	case err != nil:
+		err = errors.New("execute " + strconv.Quote(l.Path) + ": " + err.Error())
+	case child <= 0:
+		err = errors.New("execute " + strconv.Quote(l.Path) + ": it launched nothing (" + syscall.Errno(*(*int64)(unsafe.Pointer(&told[8]))).Error() + ")")
+	}
+	if err != nil {
+		unix.Close(pair[0])
+		return nil, err
+	}
+	return &Child{PID: int(child), control: pair[0]}, nil
+}
+
+// StartStub is the launcher's part. img was read to where it was laid out.
+// Preconditions as for Image.Start; the caller ends this process afterwards.
+//
+//go:nosplit
+//go:norace
+func (img *Image) StartStub(c *ImageCall) {
+	w := &img.world
+	at, _, e := syscall.RawSyscall6(unix.SYS_MMAP, lateBase, regionSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_FIXED_NOREPLACE, LaunchLate, 0)
+	if e != 0 {
+		return
+	}
+	pid, errno := (*int64)(pointer(at+pidAt)), (*int64)(pointer(at+errnoAt))
+	w.shared, _, e = syscall.RawSyscall6(unix.SYS_MMAP, 0, unsafe.Sizeof(sharedWords{}), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS, ^uintptr(0), 0)
+	if e == 0 && img.args.flags&(unix.CLONE_NEWNET|unix.CLONE_NEWUSER) == 0 {
+		// The run's network namespace is this process's, which ends.
+		_, _, e = syscall.RawSyscall(unix.SYS_UNSHARE, unix.CLONE_NEWNET, 0, 0)
+	}
+	if e == 0 {
+		w.watch.place(c.Stack)
+		img.setClocks(c.Uptime)
+		img.args.flags |= unix.CLONE_PARENT
+		img.args.exitSignal = 0 // it is the launcher's own (clone(2))
+		if img.cgroup {
+			img.args.flags |= unix.CLONE_INTO_CGROUP
+			img.args.cgroup = launchCgroup
+		}
+		w.begin(launchControl, c.Area, c.AreaSize)
+		var made uintptr
+		if made, e = cloneImage(w, &img.args); e == 0 {
+			*pid = int64(made)
+		}
+	}
+	*errno = int64(e)
+}
+
+// mapLate maps the region for a call to be laid out. Preconditions: lateMu is
+// held.
+func (s *Stub) mapLate() error {
+	_, _, e := unix.RawSyscall6(unix.SYS_MMAP, lateBase, regionSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_FIXED_NOREPLACE, uintptr(s.late), 0)
+	if e != 0 {
+		return errors.New("mmap: " + e.Error())
+	}
+	s.p.world.region = [2]uintptr{lateBase, regionSize}
+	return nil
+}
+
+// letGo gives up the region.
+func (s *Stub) letGo() {
+	s.p.unmapRegion()
+	if s.late >= 0 {
+		unix.Close(s.late)
+		s.late = -1
+	}
+}
