@@ -1,7 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -12,6 +16,7 @@ import (
 	"github.com/sbx-project/sbx/internal/feature"
 	"github.com/sbx-project/sbx/internal/filter"
 	"github.com/sbx-project/sbx/internal/loader"
+	"github.com/sbx-project/sbx/registry"
 )
 
 // checked is what `sbx check --json` says of one path.
@@ -25,20 +30,38 @@ type checked struct {
 func checkCommand() *cobra.Command {
 	var out output
 	c := &cobra.Command{Use: "check PATH...", Short: "Check bundles and policies; exit 1 when one is bad", Args: cobra.MinimumNArgs(1),
+		Long: `Check bundles and policies, as text and by making their plan on this host. Those
+that are given together must be able to be in force together: no circle of
+requires.commands, no command that is a group too. A directory without a
+bundle.yaml is checked as a registry: all that is in it, and that what its
+commands require is there. Exit status 1 when anything is bad.`,
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			asJSON, err := out.wantJSON()
 			if err != nil {
 				return err
 			}
 			all, bad := []checked{}, false
-			for _, path := range paths {
-				c := checked{Path: path, OK: true}
-				if err := loader.Check(path); err != nil {
+			add := func(path string, err error) {
+				c := checked{Path: path, OK: err == nil}
+				if err != nil {
 					_, hints := statusOf(err)
-					hints = slices.DeleteFunc(hints, func(h string) bool { return h == "" })
-					c, bad = checked{Path: path, Error: err.Error(), Hints: hints}, true
+					c.Error, c.Hints, bad = err.Error(), slices.DeleteFunc(hints, func(h string) bool { return h == "" }), true
 				}
 				all = append(all, c)
+			}
+			for _, path := range paths {
+				if !isRegistry(path) {
+					add(path, loader.Check(path))
+					continue
+				}
+				files, errs, tree := loader.CheckRegistry(path)
+				for _, file := range files {
+					add(file, errs[file])
+				}
+				add(path, tree)
+			}
+			if err := loader.CheckTogether(paths); err != nil {
+				add(strings.Join(paths, " "), err)
 			}
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), all)
@@ -52,6 +75,16 @@ func checkCommand() *cobra.Command {
 		}}
 	out.flags(c)
 	return c
+}
+
+// isRegistry tells a registry from a bundle and from a file.
+func isRegistry(path string) bool {
+	st, err := os.Stat(path)
+	if err != nil || !st.IsDir() {
+		return false
+	}
+	_, err = os.Lstat(filepath.Join(path, registry.ManifestName))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 func printChecked(cmd *cobra.Command, all []checked) error {
