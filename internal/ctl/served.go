@@ -28,8 +28,8 @@ const endWait = 3500 * time.Millisecond
 func (v *Invocation) served(cwd string, out *result) (rep *runner.Report, ok bool) {
 	keys := v.socketKeys()
 	for i, key := range keys {
-		for _, dir := range runtimeDirs() {
-			fd := dial(dir, key)
+		for _, path := range socketPaths(key) {
+			fd := dial(path)
 			if fd < 0 {
 				continue
 			}
