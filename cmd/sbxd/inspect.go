@@ -129,13 +129,17 @@ func factsOf(text string) (facts []fact) {
 
 func showCommand() *cobra.Command {
 	var registryDir string
-	var digest, withFilter bool
+	var digest, withFilter, all bool
 	var out output
 	c := &cobra.Command{Use: "show NAME", Short: "Show what is in force for a command", Args: cobra.MinimumNArgs(1),
+		Long: "Show the plan in force of a command: its program, its resolved policy, its digest.\nOne that you may not run is refused (126).\n\n" + mayRun,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			asJSON, err := out.wantJSON()
 			if err != nil {
 				return err
+			}
+			if all && os.Geteuid() != 0 {
+				return &statusError{126, errors.New("show: --all is root's"), "sbx show NAME shows what you may run"}
 			}
 			places, err := loader.Open(registryDir)
 			if err != nil {
@@ -144,11 +148,19 @@ func showCommand() *cobra.Command {
 			if digest {
 				name, place, _, err := loader.Find(places, words)
 				if err != nil {
-					return err
+					return pruned(registryDir, err)
 				}
 				raw, err := place.Read(name)
 				if err != nil {
 					return &loader.RejectedError{Err: err}
+				}
+				// Who signs a bundle asks before anybody believes it.
+				if disk, err := place.Reader(); err == nil {
+					if b, err := disk.Load(name); err == nil {
+						if err := othersOwn(name, place.Key, b.Manifest.Allow.Users, b.Manifest.Allow.Groups); err != nil {
+							return err
+						}
+					}
 				}
 				if asJSON {
 					return printJSON(cmd.OutOrStdout(), shown{Command: name, Digest: raw.Digest})
@@ -158,6 +170,12 @@ func showCommand() *cobra.Command {
 			}
 			p, _, _, err := loader.Run(registryDir, words, loaderOptions())
 			if err != nil {
+				return pruned(registryDir, err)
+			}
+			if p.Refusal != "" && !all {
+				return &loader.RejectedError{Err: errors.New(p.Command + ": " + p.Refusal)}
+			}
+			if err := othersOwn(p.Command, p.Key, p.AllowUsers, p.AllowGroups); err != nil {
 				return err
 			}
 			if asJSON && !withFilter {
@@ -171,10 +189,23 @@ func showCommand() *cobra.Command {
 			return err
 		}}
 	c.Flags().StringVar(&registryDir, "registry", "", "look in this registry")
+	c.Flags().BoolVar(&all, "all", false, "as root: a name that refuses, too, with its reason")
 	c.Flags().BoolVar(&digest, "digest", false, "print the bundle's digest only")
 	c.Flags().BoolVar(&withFilter, "filter", false, "dump the filter")
 	out.flags(c)
 	return c
+}
+
+// othersOwn refuses to show what `allow` keeps for others.
+func othersOwn(name, key string, users, groups []string) error {
+	c, err := callers()
+	if err != nil {
+		return err
+	}
+	if !c.may(key, users, groups) {
+		return &statusError{126, errors.New("show " + name + ": it is not for you to run"), "its manifest says whom it is for (allow)"}
+	}
+	return nil
 }
 
 func doctorCommand() *cobra.Command {
