@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -162,14 +163,21 @@ func window(to *time.Duration, what string) func(*policy.Node) error {
 	}
 }
 
+// isAccount accepts the name of a user or group, or a number as chown(1) takes
+// it, for those that have no name on this host.
+func isAccount(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return policy.IsUserName(s) || err == nil && strconv.FormatUint(n, 10) == s
+}
+
 func (d *decoder) allow(n *policy.Node) error {
 	return n.Decode("allow", policy.Keys{
 		"users": func(n *policy.Node) (err error) {
-			d.m.Allow.Users, err = checked(n, "allow.users", policy.IsUserName)
+			d.m.Allow.Users, err = checked(n, "allow.users", isAccount)
 			return err
 		},
 		"groups": func(n *policy.Node) (err error) {
-			d.m.Allow.Groups, err = checked(n, "allow.groups", policy.IsUserName)
+			d.m.Allow.Groups, err = checked(n, "allow.groups", isAccount)
 			return err
 		},
 	})

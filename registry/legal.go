@@ -24,20 +24,65 @@ type Node struct {
 	Requires []string
 }
 
-// maxTreeErrors bounds what CheckTree lists: people mend one after the other.
+// TreeError is one thing that speaks against a tree. It matches ErrTree,
+// ErrRequires or ErrCycle.
+type TreeError struct {
+	// Name is the command that it is told of.
+	Name string
+	// Others are a command below it (ErrTree), the command that it requires
+	// (ErrRequires), or the rest of the circle in its order (ErrCycle).
+	Others []string
+	// Err is the sentinel.
+	Err error
+}
+
+// Error names the command, and what else has a part in it.
+func (e *TreeError) Error() string {
+	text := fmt.Sprintf("%q: %s", e.Name, e.Err)
+	switch e.Err {
+	case ErrRequires:
+		return text + fmt.Sprintf(": %q", e.Others[0])
+	case ErrCycle:
+		return text + ": " + e.Name + " -> " + strings.Join(append(slices.Clone(e.Others), e.Name), " -> ")
+	}
+	return text
+}
+
+// Unwrap returns the sentinel.
+func (e *TreeError) Unwrap() error { return e.Err }
+
+// maxTreeErrors bounds what one error lists: people mend one after the other.
 const maxTreeErrors = 20
 
 // CheckTree tells whether the commands of a registry can be in force together.
 // The error is everything that speaks against it, sorted, at most 20 lines; it
 // matches ErrTree, ErrRequires and ErrCycle as it applies. Nodes may come in
 // any order.
-func CheckTree(nodes []Node) error {
+func CheckTree(nodes []Node) error { return JoinTree(TreeErrors(nodes)) }
+
+// JoinTree makes one error of several, nil of none.
+func JoinTree(list []*TreeError) error {
+	var errs []error
+	for i, e := range list {
+		if i == maxTreeErrors {
+			errs = append(errs, fmt.Errorf("and %d more", len(list)-i))
+			break
+		}
+		errs = append(errs, e)
+	}
+	return errors.Join(errs...)
+}
+
+// TreeErrors is CheckTree without a bound and one by one.
+func TreeErrors(nodes []Node) []*TreeError {
 	commands := make(map[string][]string, len(nodes))
-	groups := map[string]bool{}
+	groups := map[string]string{} // with a command below
 	names := make([]string, 0, len(nodes))
 	for _, n := range nodes {
 		if n.Group {
-			groups[n.Name] = true
+			if _, ok := groups[n.Name]; !ok {
+				groups[n.Name] = ""
+			}
 			continue
 		}
 		commands[n.Name] = n.Requires
@@ -46,32 +91,29 @@ func CheckTree(nodes []Node) error {
 	for _, name := range names {
 		for i := range len(name) {
 			if name[i] == '.' {
-				groups[name[:i]] = true
+				groups[name[:i]] = name
 			}
 		}
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
-	var errs []error
+	var errs []*TreeError
 	for _, name := range names {
-		if groups[name] {
-			errs = append(errs, fmt.Errorf("%q: %w", name, ErrTree))
+		if below, ok := groups[name]; ok {
+			errs = append(errs, &TreeError{Name: name, Others: []string{below}, Err: ErrTree})
 		}
 	}
 	for _, name := range names {
 		for _, need := range commands[name] {
 			if _, ok := commands[need]; !ok {
-				errs = append(errs, fmt.Errorf("%q: %w: %q", name, ErrRequires, need))
+				errs = append(errs, &TreeError{Name: name, Others: []string{need}, Err: ErrRequires})
 			}
 		}
 	}
 	for _, circle := range circles(names, commands) {
-		errs = append(errs, fmt.Errorf("%q: %w: %s", circle[0], ErrCycle, strings.Join(append(circle, circle[0]), " -> ")))
+		errs = append(errs, &TreeError{Name: circle[0], Others: circle[1:], Err: ErrCycle})
 	}
-	if n := len(errs) - maxTreeErrors; n > 0 {
-		errs = append(errs[:maxTreeErrors], fmt.Errorf("and %d more", n))
-	}
-	return errors.Join(errs...)
+	return errs
 }
 
 // circles returns one circle for each edge that leads back on a walk of the

@@ -50,7 +50,7 @@ func Embed(o EmbedOptions) Open {
 			Prover: e, StateDir: e.state,
 			Notify: func(l loader.Event) {
 				e.events = append(e.events, Event{
-					Kind: Kind(l.Kind), Name: l.Name, Version: l.Version, Digest: l.Digest, Generation: l.Generation, Reason: l.Reason, Err: l.Err,
+					Kind: Kind(l.Kind), Name: l.Name, Version: l.Version, Digest: l.Digest, Generation: l.Generation, Code: Code(l.Code), Reason: l.Reason, Err: l.Err,
 				})
 				if l.Kind == loader.Reverted {
 					e.back = l.InForce
@@ -103,12 +103,12 @@ func (e *embedded) Load(_ context.Context, names ...string) (Loading, error) {
 
 // loading turns what the loader says into what the service wants to know.
 func (e *embedded) loading(results map[string]*loader.Result) Loading {
-	l := Loading{Events: e.events, Commands: map[string]*Command{}, Rejected: map[string]error{}}
+	l := Loading{Events: e.events, Commands: map[string]*Command{}, Rejected: map[string]error{}, Codes: map[string]Code{}}
 	e.events = nil
 	for _, name := range slices.Sorted(maps.Keys(results)) {
 		r := results[name]
 		if kind, _ := e.memory.Node(name); r.Err != nil && kind == registry.Command {
-			l.Rejected[name] = r.Err
+			l.Rejected[name], l.Codes[name] = r.Err, Code(loader.Code(r.Err))
 		}
 		l.Commands[name] = nil
 		if r.Plan == nil {

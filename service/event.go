@@ -31,6 +31,20 @@ const (
 	Damaged Kind = "damaged"
 )
 
+// Code is a verdict on a bundle.
+type Code uint16
+
+// The verdicts.
+const (
+	// OK: it is in force.
+	OK Code = 200
+	// Conflict: it is older than, or concurrent to, what is in force, or kept
+	// away.
+	Conflict Code = 409
+	// Untrusted: its signature, its digest or a revocation speaks against it.
+	Untrusted Code = 412
+)
+
 // Event is one change, or one refusal to change.
 type Event struct {
 	Kind Kind
@@ -39,6 +53,10 @@ type Event struct {
 	Name, Version, Digest string
 	// Generation is the snapshot's number afterwards.
 	Generation uint64
+	// Code is the verdict (SPEC 3, Trust): 200 for what came in force, 409 for
+	// what conflicts with it, 412 for what is not trusted; 0 where the cause
+	// is another one or no bundle was judged.
+	Code Code
 	// Reason says why, for people; Err is the cause where there is one.
 	Reason string
 	Err    error

@@ -42,6 +42,8 @@ type Loading struct {
 	// Rejected says of names that were looked at why what is registered (or
 	// on disk) is not in force; a name that is in Commands and not here is.
 	Rejected map[string]error
+	// Codes are the verdicts on names in Rejected that have one.
+	Codes map[string]Code
 	// Events in the order in which things happened.
 	Events []Event
 }

@@ -11,6 +11,8 @@ import (
 // force still is.
 type RejectedError struct {
 	Name string
+	// Code is the verdict, 0 where the cause is another one.
+	Code Code
 	// Err is the cause.
 	Err error
 }

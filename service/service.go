@@ -219,7 +219,7 @@ func (s *Service) tell(l Loading) {
 		delete(s.rejected, name)
 	}
 	for name, err := range l.Rejected {
-		s.rejected[name] = &RejectedError{Name: name, Err: err}
+		s.rejected[name] = &RejectedError{Name: name, Code: l.Codes[name], Err: err}
 	}
 	s.events.publish(l.Events)
 }

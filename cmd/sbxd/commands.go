@@ -110,6 +110,9 @@ func (c *commands) Lookup(words []string) (daemon.Command, error) {
 func hostFresh(p *plan.Plan) bool {
 	for i := range p.Stamps {
 		s := &p.Stamps[i]
+		if loader.AsksAgain(s) {
+			continue
+		}
 		if slices.ContainsFunc(p.Registries, func(dir string) bool { return within(dir, s.Path) }) {
 			continue
 		}

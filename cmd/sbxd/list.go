@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -24,15 +25,19 @@ type listed struct {
 	Shadowed   bool   `json:"shadowed,omitempty"`
 	// Error says why what lies on disk is not what is in force.
 	Error string `json:"error,omitempty"`
-	// allow says who may run it.
+	// allow says who may run it through the daemon, key is its registry's.
 	allow registry.Allow
+	key   string
+	// runs: something is in force, or would be at the first run.
+	runs bool
 }
 
 func listCommand() *cobra.Command {
 	var registryDir string
 	var all bool
 	var out output
-	c := &cobra.Command{Use: "list", Short: "List the commands that can be run", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "list", Short: "List the commands that you may run", Args: cobra.NoArgs,
+		Long: "List commands with their version, state and generation.\n\n" + mayRun,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			asJSON, err := out.wantJSON()
 			if err != nil {
@@ -42,7 +47,7 @@ func listCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			rows, err := list(places)
+			rows, err := visible("list", places, all, "")
 			if err != nil {
 				return err
 			}
@@ -62,11 +67,12 @@ func listCommand() *cobra.Command {
 		}}
 	c.Flags().StringVar(&registryDir, "registry", "", "look in this registry")
 	out.flags(c)
-	c.Flags().BoolVar(&all, "all", false, "as root: those of every user (without a daemon: the same)")
+	c.Flags().BoolVar(&all, "all", false, allFlag)
 	return c
 }
 
-func list(places []loader.Place) ([]listed, error) {
+// list describes the commands whose names begin with prefix.
+func list(places []loader.Place, prefix string) ([]listed, error) {
 	rows := []listed{}
 	seen := map[string]bool{}
 	for _, p := range places {
@@ -83,10 +89,10 @@ func list(places []loader.Place) ([]listed, error) {
 			return nil, err
 		}
 		for _, e := range entries {
-			if e.Group {
+			if e.Group || !strings.HasPrefix(e.Name, prefix) {
 				continue
 			}
-			r := listed{Name: e.Name, Registry: placeName(p), Shadowed: seen[e.Name]}
+			r := listed{Name: e.Name, Registry: placeName(p), key: p.Key, Shadowed: seen[e.Name]}
 			seen[e.Name] = true
 			r.describe(disk, e, v.Snapshot.Commands[e.Name])
 			if r.Shadowed {
@@ -109,7 +115,7 @@ func (r *listed) describe(disk *loader.Reader, e registry.Entry, c life.Command)
 	}
 	known, seen := c.Revision(b.Digest)
 	if cur, ok := c.Current(); ok {
-		r.Version, r.State, r.Generation, r.Digest = cur.Version, cur.State.String(), c.Generation, cur.Digest
+		r.Version, r.State, r.Generation, r.Digest, r.runs = cur.Version, cur.State.String(), c.Generation, cur.Digest, true
 		switch {
 		case err != nil:
 			r.Error = "on disk: " + err.Error()
@@ -130,7 +136,7 @@ func (r *listed) describe(disk *loader.Reader, e registry.Entry, c life.Command)
 	case seen && known.State != life.Retired:
 		r.State, r.Error = known.State.String(), known.Reason
 	default:
-		r.State = life.Candidate.String() // until its first load
+		r.State, r.runs = life.Candidate.String(), true // until its first load
 	}
 	r.Version, r.Digest = b.Manifest.Version, b.Digest
 }

@@ -61,6 +61,7 @@ func run(args []string, stdout io.Writer) int {
 		doctorCommand(),
 		serveCommand(),
 		versionCommand(),
+		manCommand(),
 	)
 	for _, name := range notBuilt {
 		root.AddCommand(laterCommand(name))
@@ -96,7 +97,6 @@ var notBuilt = []string{
 	"learn",
 	"why",
 	"analyze",
-	"man",
 }
 
 func laterCommand(name string) *cobra.Command {

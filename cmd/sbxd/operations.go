@@ -22,6 +22,7 @@ import (
 	"github.com/sbx-project/sbx/internal/buildinfo"
 	"github.com/sbx-project/sbx/internal/cgroup"
 	"github.com/sbx-project/sbx/internal/config"
+	"github.com/sbx-project/sbx/internal/ctl"
 	"github.com/sbx-project/sbx/internal/daemon"
 	"github.com/sbx-project/sbx/internal/feature"
 	"github.com/sbx-project/sbx/internal/loader"
@@ -30,6 +31,7 @@ import (
 	"github.com/sbx-project/sbx/internal/safefs"
 	"github.com/sbx-project/sbx/internal/state"
 	"github.com/sbx-project/sbx/internal/systemd"
+	"github.com/sbx-project/sbx/runner"
 )
 
 // maxToken bounds a token's file, in bytes.
@@ -293,7 +295,18 @@ func (c configured) Reload() daemon.Reload {
 }
 
 // observers are to be told of everything that the daemon does.
-func (o *operations) observers() daemon.Observers { return daemon.Observers{o.desk, o.metrics} }
+func (o *operations) observers() daemon.Observers {
+	return daemon.Observers{o.desk, o.metrics, reports{}}
+}
+
+// reports keeps the reports of runs that were not ok, for the daemon's user;
+// the caller's own sbx keeps them for him.
+type reports struct{}
+
+func (reports) RunStarted(daemon.RunInfo) error             { return nil }
+func (reports) RunEnded(_ daemon.RunInfo, r *runner.Report) { ctl.KeepReport(r) }
+func (reports) Refused(daemon.Refusal)                      {}
+func (reports) Reloaded(daemon.Reload)                      {}
 
 // notify takes the loader's events.
 func (o *operations) notify(e loader.Event) {

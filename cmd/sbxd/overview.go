@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -14,8 +15,9 @@ import (
 
 func statusCommand() *cobra.Command {
 	var a asking
-	c := &cobra.Command{Use: "status [NAME]", Short: "Show what the daemon has in force, and why", Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, names []string) error {
+	c := &cobra.Command{Use: "status [NAME]", Short: "Show what the daemon has in force, and why",
+		Example: "  sbx status\n  sbx status db backup",
+		RunE: func(cmd *cobra.Command, words []string) error {
 			asJSON, err := a.wantJSON()
 			if err != nil {
 				return err
@@ -29,16 +31,16 @@ func statusCommand() *cobra.Command {
 			if err := d.Get(cmd.Context(), "/v1/status", &s); err != nil {
 				return refusedByDaemon(err)
 			}
-			if len(names) > 0 {
+			if name := strings.Join(words, "."); name != "" {
 				for _, known := range s.Commands {
-					if known.Name == names[0] {
+					if known.Name == name {
 						if asJSON {
 							return printJSON(cmd.OutOrStdout(), known)
 						}
 						return printCommand(cmd.OutOrStdout(), &known)
 					}
 				}
-				return &statusError{127, fmt.Errorf("no such command: %s", names[0]), "sbx status"}
+				return &statusError{127, fmt.Errorf("no such command: %s", name), "sbx status"}
 			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), s)

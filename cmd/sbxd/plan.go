@@ -39,7 +39,8 @@ func load(exec bool, registry, policyName string, words []string) (*plan.Plan, [
 		p, encoded, err := loader.Exec(policyName, words)
 		return p, encoded, 1, err
 	}
-	return loader.Run(registry, words, loaderOptions())
+	p, encoded, used, err := loader.Run(registry, words, loaderOptions())
+	return p, encoded, used, pruned(registry, err)
 }
 
 // loaderOptions are those of a load for one caller, who reads what happens on

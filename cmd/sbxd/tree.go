@@ -1,10 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"os/user"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -13,7 +10,6 @@ import (
 
 	"github.com/sbx-project/sbx/internal/loader"
 	"github.com/sbx-project/sbx/registry"
-	"github.com/sbx-project/sbx/registry/life"
 )
 
 // treeNode is a group or a command of `sbx tree --json`.
@@ -31,38 +27,26 @@ func treeCommand() *cobra.Command {
 	var registryDir string
 	var all bool
 	var out output
-	c := &cobra.Command{Use: "tree [GROUP]", Short: "Show groups and commands that you may run", Args: cobra.MaximumNArgs(1),
-		Long: `Show groups and commands as a tree, with versions and summaries: those that you
-may run. What a manifest's "allow" keeps for others is left out, and so is what
-is refused or hidden by an earlier registry; root sees these with --all.`,
-		Example: "  sbx tree\n  sbx tree db\n  sbx run db backup",
+	c := &cobra.Command{Use: "tree [GROUP...]", Short: "Show groups and commands that you may run",
+		Long:    "Show groups and commands as a tree, with versions and summaries.\n\n" + mayRun,
+		Example: "  sbx tree\n  sbx tree db\n  sbx tree db deep\n  sbx run db backup",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			asJSON, err := out.wantJSON()
 			if err != nil {
 				return err
 			}
-			if all && os.Geteuid() != 0 {
-				return &statusError{126, errors.New("tree: --all is root's"), "sbx tree shows what you may run"}
-			}
 			places, err := loader.Open(registryDir)
 			if err != nil {
 				return err
 			}
-			rows, err := list(places)
+			rows, err := visible("tree", places, all, "")
 			if err != nil {
 				return err
 			}
-			if !all {
-				may, err := callers()
-				if err != nil {
-					return err
-				}
-				rows = slices.DeleteFunc(rows, func(r listed) bool { return !may.run(&r) })
-			}
 			top := tree(rows)
-			if len(args) == 1 {
-				if top = top.find(args[0]); top == nil {
-					return &registry.UnknownError{Word: args[0]}
+			if name := strings.Join(args, "."); name != "" {
+				if top = top.find(name); top == nil {
+					return &registry.UnknownError{Word: name}
 				}
 			}
 			if asJSON {
@@ -78,7 +62,7 @@ is refused or hidden by an earlier registry; root sees these with --all.`,
 			return w.Flush()
 		}}
 	c.Flags().StringVar(&registryDir, "registry", "", "look in this registry")
-	c.Flags().BoolVar(&all, "all", false, "as root: what is refused or hidden too")
+	c.Flags().BoolVar(&all, "all", false, allFlag)
 	out.flags(c)
 	return c
 }
@@ -155,46 +139,4 @@ func (n *treeNode) print(w *tabwriter.Writer, indent string, all bool) {
 	for _, c := range n.Children {
 		c.print(w, indent+"  ", all)
 	}
-}
-
-// caller is who asks.
-type caller struct {
-	root   bool
-	name   string
-	groups []string
-}
-
-// callers finds out who asks. A user or group without a name is in no list.
-func callers() (caller, error) {
-	c := caller{root: os.Geteuid() == 0}
-	if c.root {
-		return c, nil
-	}
-	u, err := user.Current()
-	if err != nil {
-		return c, nil
-	}
-	c.name = u.Username
-	ids, err := u.GroupIds()
-	if err != nil {
-		return c, fmt.Errorf("look up groups of %s: %w", u.Username, err)
-	}
-	for _, id := range ids {
-		if g, err := user.LookupGroupId(id); err == nil {
-			c.groups = append(c.groups, g.Name)
-		}
-	}
-	return c, nil
-}
-
-// run tells whether the caller may run a command, as far as its manifest and
-// its state say. What it decides is what is shown: who runs is judged again.
-func (c *caller) run(r *listed) bool {
-	if r.Shadowed || r.State == life.Rejected.String() || r.State == life.Quarantined.String() || r.State == life.Held.String() {
-		return false
-	}
-	if c.root || len(r.allow.Users)+len(r.allow.Groups) == 0 || slices.Contains(r.allow.Users, c.name) {
-		return true
-	}
-	return slices.ContainsFunc(c.groups, func(g string) bool { return slices.Contains(r.allow.Groups, g) })
 }

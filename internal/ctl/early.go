@@ -69,8 +69,8 @@ func (v *Invocation) keep(d *early.Draft, p *plan.Plan, used int, laid *runner.L
 		absent(state.UnfinishedPath(state.Dir(), p.Key))
 		if !v.Direct {
 			for _, key := range v.socketKeys() {
-				for _, dir := range runtimeDirs() {
-					absent(dir + "/" + SocketName(key))
+				for _, path := range socketPaths(key) {
+					absent(path)
 				}
 			}
 		}

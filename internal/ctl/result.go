@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-project/sbx/internal/state"
 	"github.com/sbx-project/sbx/runner"
 )
 
@@ -104,5 +105,14 @@ func (o *result) first(pid int) {
 func (o *result) last(r *runner.Report) {
 	if o.wanted() {
 		o.write(r.JSON())
+	}
+}
+
+// KeepReport keeps a report that was not ok where `sbx why` of this user finds
+// it, whoever carried the run out. Where that is not possible nothing is said:
+// the run has ended as it has. A run that is ok costs one comparison.
+func KeepReport(r *runner.Report) {
+	if r.Outcome != runner.OK {
+		_ = state.KeepReport(state.Dir(), r.Run, r.JSON())
 	}
 }

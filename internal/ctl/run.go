@@ -50,6 +50,7 @@ func Run(args []string, exec bool) int {
 	}
 	v.explain(rep)
 	v.Verdict(p, rep)
+	KeepReport(rep)
 	out.last(rep)
 	return rep.ExitCode
 }

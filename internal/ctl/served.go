@@ -41,8 +41,8 @@ func (v *Invocation) served(cwd string, out *result) (rep *runner.Report, ok boo
 	}
 	keys := v.socketKeys()
 	for i, key := range keys {
-		for _, dir := range runtimeDirs() {
-			fd := dial(dir, key)
+		for _, path := range socketPaths(key) {
+			fd := dial(path)
 			if fd < 0 {
 				continue
 			}

@@ -41,6 +41,43 @@ func runtimeDirs() []string {
 // (state.RegistryKey).
 func SocketName(key string) string { return key + ".sock" }
 
+// UnitSocket is the name of the run socket in dist/systemd/sbx.socket. A unit
+// cannot know the key of a registry, so this name stands for that of the
+// system's: a call finds it, and thereby starts the daemon, before the daemon
+// has ever given it the registry's own name in this boot.
+const UnitSocket = "sbx.sock"
+
+const systemRegistry = "/etc/sbx/registry"
+
+// SystemKey tells whether a key is that of the registry that a daemon of the
+// system serves: the system's, or where there is none the built-in one.
+func SystemKey(key string) bool {
+	var st unix.Stat_t
+	switch unix.Stat(systemRegistry, &st) {
+	case nil:
+		return key == state.RegistryKey(&st)
+	case unix.ENOENT:
+		return key == state.BuiltinKey
+	}
+	return false
+}
+
+// socketPaths are where the socket of a registry may be, in the order in which
+// they are tried.
+func socketPaths(key string) (paths []string) {
+	system := SystemKey(key)
+	for _, dir := range runtimeDirs() {
+		if dir == "" {
+			continue
+		}
+		paths = append(paths, dir+"/"+SocketName(key))
+		if system && (dir == systemRuntime || os.Getenv("SBX_RUNTIME") != "") {
+			paths = append(paths, dir+"/"+UnitSocket)
+		}
+	}
+	return paths
+}
+
 // socketKeys are the keys of the registries that apply, in order of
 // precedence. The last one's daemon may answer with built-in commands too.
 func (v *Invocation) socketKeys() []string {
@@ -57,7 +94,19 @@ func (v *Invocation) socketKeys() []string {
 	return keys
 }
 
-// dial connects to the daemon of a registry; -1: there is none.
+// Served tells whether a call of this user's is answered by a daemon of the
+// registry with this key.
+func Served(key string) bool {
+	for _, path := range socketPaths(key) {
+		if fd := dial(path); fd >= 0 {
+			unix.Close(fd)
+			return true
+		}
+	}
+	return false
+}
+
+// dial connects to the daemon behind a socket; -1: there is none.
 //
 // Trust boundary. Who controls the input: whoever can write the runtime
 // directory or one above it. What privilege is held: the caller's, and his
@@ -65,12 +114,12 @@ func (v *Invocation) socketKeys() []string {
 // checked: nothing. What fails closed: directory, socket and the process behind
 // it must each belong to root or the caller, and others must not be able to
 // write the directory; else there is no daemon.
-func dial(dir, key string) int {
+func dial(path string) int {
 	own := uint32(unix.Geteuid())
 	ours := func(uid uint32) bool { return uid == 0 || uid == own }
-	path := dir + "/" + SocketName(key)
+	dir := path[:strings.LastIndexByte(path, '/')]
 	var st unix.Stat_t
-	if dir == "" || unix.Lstat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK || !ours(st.Uid) {
+	if unix.Lstat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK || !ours(st.Uid) {
 		return -1
 	}
 	if unix.Lstat(dir, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || !ours(st.Uid) || st.Mode&0o022 != 0 {

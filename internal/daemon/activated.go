@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/ctl"
 )
 
 // take uses a socket that the service manager made in dir and listens on as
@@ -17,7 +19,7 @@ import (
 // What privilege is held: the daemon's. What has been checked: it listens
 // (internal/systemd), dir is trusted. What fails closed: another kind of
 // socket, or one outside of dir, whose access nobody has checked, is refused.
-func (s *socket) take(dir *os.File, name string, given *os.File) error {
+func (s *socket) take(dir *os.File, key string, given *os.File) error {
 	defer given.Close()
 	fd := int(given.Fd())
 	fail := func(what string, err error) error {
@@ -34,7 +36,11 @@ func (s *socket) take(dir *os.File, name string, given *os.File) error {
 	if !ok || filepath.Dir(local.Name) != filepath.Clean(dir.Name()) {
 		return fail("name", fmt.Errorf("it is not in %q", dir.Name()))
 	}
-	if base := filepath.Base(local.Name); base != name {
+	base, name := filepath.Base(local.Name), ctl.SocketName(key)
+	if base == ctl.UnitSocket && !ctl.SystemKey(key) {
+		return fail("name", fmt.Errorf("callers take %s for the system's registry, and this daemon serves another one: name it otherwise", base))
+	}
+	if base != name {
 		if err := unix.Linkat(int(dir.Fd()), base, int(dir.Fd()), name, 0); err != nil {
 			return fail("give it the name "+name, err)
 		}

@@ -14,16 +14,19 @@ import (
 // daemon's. What has been checked: the manifest's form. What fails closed: a
 // name that cannot be resolved, and a caller whose groups the kernel does not
 // tell, are not let in by it.
-func allowed(c *Caller, cmd *Command) bool {
-	if c.UID == 0 || len(cmd.Users) == 0 && len(cmd.Groups) == 0 {
+func allowed(c *Caller, cmd *Command) bool { return c.May(cmd.Users, cmd.Groups) }
+
+// May is what the daemon decides of a manifest's `allow`, for who shows it.
+func (c *Caller) May(users, groups []string) bool {
+	if c.UID == 0 || len(users) == 0 && len(groups) == 0 {
 		return true
 	}
-	for _, name := range cmd.Users {
+	for _, name := range users {
 		if id, ok := number(name, userID); ok && id == c.UID {
 			return true
 		}
 	}
-	for _, name := range cmd.Groups {
+	for _, name := range groups {
 		if id, ok := number(name, groupID); ok && (id == c.GID || slices.Contains(c.Groups, id)) {
 			return true
 		}

@@ -63,7 +63,7 @@ func listen(dir, key string, given *os.File) (*socket, error) {
 		return nil, &os.PathError{Op: "remove", Path: path, Err: err}
 	}
 	if given != nil {
-		if err := s.take(d, ctl.SocketName(key), given); err != nil {
+		if err := s.take(d, key, given); err != nil {
 			s.close()
 			return nil, err
 		}

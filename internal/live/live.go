@@ -207,7 +207,7 @@ func (s *Set) Plan(e *Entry) (*plan.Plan, error) {
 			return nil, e.err // another look publishes another entry
 		}
 		defer e.tried.Store(false)
-		return e.source.load(e.Name)
+		return e.source.loadOne(e.Name)
 	}
 	p, err := e.source.plan(e.Name)
 	if err == nil {
@@ -223,7 +223,7 @@ func (s *Set) Renew(name string) (*plan.Plan, error) {
 	if !ok {
 		return nil, &registry.UnknownError{Word: name}
 	}
-	return e.source.load(name)
+	return e.source.loadOne(name)
 }
 
 // Ended takes the end of one run into account: violation is the refused call,

@@ -37,6 +37,9 @@ type source struct {
 	listing *registry.Listing
 	read    time.Time // when every byte was last read
 	illegal bool      // the last scan found a tree that is not legal
+	// refused are the names of the last load that was refused whole: each
+	// later one has them, until all are legal together.
+	refused map[string]bool
 }
 
 // opened is a registry's directory and the loader that holds its state. Both
@@ -82,10 +85,13 @@ const readEvery = 10 * time.Minute
 // it was.
 func (s *source) loadAll() error {
 	names, err := s.scan(nil)
-	if err != nil {
+	if errors.Is(err, registry.ErrTree) {
+		// What was in force before the start goes on.
+		s.report(loader.Event{Kind: loader.Damaged, Reason: err.Error(), Err: err})
+	} else if err != nil {
 		return err
 	}
-	_, err = s.changed(func(l *loader.Loader) (map[string]*loader.Result, error) { return l.Load(names...) })
+	_, err = s.load(names)
 	return err
 }
 
@@ -151,6 +157,7 @@ func (s *source) scan(paths []string) ([]string, error) {
 			}
 		}
 	}
+	maps.Copy(names, s.refused)
 	for _, p := range changes.Problems {
 		s.report(loader.Event{Kind: loader.Damaged, Name: p.Name, Reason: p.Err.Error(), Err: p.Err})
 	}
@@ -175,8 +182,8 @@ func (s *source) builtin() ([]string, error) {
 	return names, nil
 }
 
-// load takes one command through the pipeline.
-func (s *source) load(name string) (*plan.Plan, error) {
+// loadOne takes one command through the pipeline.
+func (s *source) loadOne(name string) (*plan.Plan, error) {
 	results, err := s.loadNames([]string{name})
 	if err != nil {
 		r, err := s.loader().Kept(name, err)
@@ -201,7 +208,7 @@ func (s *source) plan(name string) (*plan.Plan, error) {
 			return p, nil
 		}
 	}
-	return s.load(name)
+	return s.loadOne(name)
 }
 
 // settle takes the journal into account.
@@ -232,7 +239,29 @@ func (s *source) loadNames(names []string) (map[string]*loader.Result, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
-	return s.changed(func(l *loader.Loader) (map[string]*loader.Result, error) { return l.Load(names...) })
+	return s.load(names)
+}
+
+// load takes commands through the pipeline, of which there may be none, and
+// remembers those whose tree was not legal.
+func (s *source) load(names []string) (map[string]*loader.Result, error) {
+	results, err := s.changed(func(l *loader.Loader) (map[string]*loader.Result, error) { return l.Load(names...) })
+	if err != nil {
+		return results, err
+	}
+	illegal := loader.Illegal(results)
+	s.scanning.Lock()
+	defer s.scanning.Unlock()
+	for name := range results {
+		delete(s.refused, name)
+	}
+	for _, name := range illegal {
+		if s.refused == nil {
+			s.refused = map[string]bool{}
+		}
+		s.refused[name] = true
+	}
+	return results, nil
 }
 
 // publish swaps in a view with what the loader has now.

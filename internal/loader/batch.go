@@ -10,7 +10,6 @@ import (
 	"github.com/sbx-project/sbx/internal/buildinfo"
 	"github.com/sbx-project/sbx/internal/engine"
 	"github.com/sbx-project/sbx/internal/plan"
-	"github.com/sbx-project/sbx/internal/safefs"
 	"github.com/sbx-project/sbx/internal/sign"
 	"github.com/sbx-project/sbx/internal/state"
 	"github.com/sbx-project/sbx/registry"
@@ -27,6 +26,9 @@ type batch struct {
 	changed    map[string]life.Command
 	results    map[string]*Result
 	events     []Event
+	// candidates are what lies on disk, as far as it was read.
+	candidates map[string]*candidate
+	held       int // bytes of manifests in candidates
 	// loading are the commands whose load has begun, outermost first; loaded
 	// those whose load is over.
 	loading []string
@@ -42,7 +44,7 @@ type batch struct {
 func (l *Loader) newBatch() (*batch, error) {
 	b := &batch{
 		l: l, now: time.Now(), changed: map[string]life.Command{}, results: map[string]*Result{}, loaded: map[string]bool{},
-		generation: l.snap.Generation + 1,
+		candidates: map[string]*candidate{}, generation: l.snap.Generation + 1,
 	}
 	if l.closed {
 		return nil, errClosed
@@ -104,44 +106,26 @@ func (b *batch) load(name string) *Result {
 	return r
 }
 
-// consider reads what lies on disk: verified before it is parsed, parsed
-// before it is judged.
+// consider judges what lies on disk.
 func (b *batch) consider(name string) *Result {
-	l := b.l
-	if r, decided := b.follow(name); decided {
-		return r
+	c := b.read(name)
+	if c.dropped {
+		digest := c.rev.Digest
+		if c = b.examine(name); c.rev.Digest != digest {
+			// Its tree was not looked at; the event of this change will be.
+			return b.keep(name, b.l.stale(c.stamps), fmt.Errorf("load %q: changed while it was read", name))
+		}
 	}
-	// The stamps come first: what changes after them makes the plan stale.
-	stamps := l.stamps(name)
-	if waitRacy(stamps) {
-		stamps = l.stamps(name)
+	delete(b.candidates, name) // its bytes are not needed beyond this
+	switch {
+	case c.decided != nil:
+		return c.decided
+	case c.absent != nil:
+		return b.absent(name, c.absent)
+	case c.err != nil:
+		return b.reject(name, c.rev, c.stamps, c.err)
 	}
-	raw, err := l.place.Read(name)
-	if errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrGroup) {
-		return b.absent(name, err)
-	}
-	if owner := (*safefs.OwnerError)(nil); errors.As(err, &owner) {
-		// Who else may write there could have put anything in force before:
-		// the name refuses (126) until the component is mended.
-		return &Result{Err: &RejectedError{err}}
-	}
-	if err != nil {
-		return b.reject(name, life.Revision{Digest: unreadDigest(err)}, stamps, err)
-	}
-	stamps = append(stamps, raw.Stamps...)
-	rev := life.Revision{Digest: raw.Digest}
-	if rev.KeyID, err = l.verify(name, &raw); err != nil {
-		// The publishers may change: this lies not with the content.
-		rev.Host, rev.HostCause, rev.Verdict = fingerprint(l.features, "", l.trustStamps), true, life.Untrusted
-		return b.reject(name, rev, stamps, err)
-	}
-	bundle, err := raw.Parse()
-	if err != nil {
-		return b.reject(name, rev, stamps, err)
-	}
-	describe(&rev, &bundle.Manifest)
-	rev.Host = fingerprint(l.features, bundle.Manifest.Exec.Path, l.trustStamps)
-	return b.offer(name, rev, &bundle, stamps)
+	return b.offer(name, c.rev, c.bundle, c.stamps)
 }
 
 // describe fills in what the manifest says of a revision.
@@ -149,7 +133,7 @@ func describe(rev *life.Revision, m *registry.Manifest) {
 	rev.Version, rev.Counter, rev.Floor = m.Version, m.Counter, m.Floor
 	rev.ProbationRuns, rev.ProbationWindow = m.Probation.Runs, m.Probation.Window
 	rev.BudgetCount, rev.BudgetWindow = m.RevertBudget.Count, m.RevertBudget.Window
-	rev.OnViolation = life.OnViolation(m.OnViolation)
+	rev.OnViolation, rev.Requires = life.OnViolation(m.OnViolation), m.Requires.Commands
 }
 
 // VerdictError says why a bundle may not come in force.
@@ -192,8 +176,10 @@ func (b *batch) offer(name string, rev life.Revision, bundle *registry.Bundle, s
 		return b.keep(name, stamps, &RejectedError{b.known(cur, rev, bundle, stamps, v)})
 	}
 	if err := b.requires(&bundle.Manifest); err != nil {
-		rev.HostCause = true
-		return b.reject(name, rev, stamps, err)
+		// Another bundle may mend it, of which neither this one's stamps nor a
+		// fingerprint tell: it is tried again at each look.
+		rev.HostCause, rev.Host = true, ""
+		return b.reject(name, rev, b.l.stale(stamps), err)
 	}
 	stored, err := b.l.store(bundle)
 	if err != nil {
@@ -232,7 +218,13 @@ func (b *batch) same(cur life.Command, rev life.Revision, bundle *registry.Bundl
 		b.stage(cur.Activate(rev, b.generation, b.now))
 		b.reasons = append(b.reasons, "signature of "+cur.Name+" "+rev.Version)
 	}
-	return b.keep(cur.Name, stamps, nil)
+	r := b.keep(cur.Name, stamps, nil)
+	if r.Plan != nil && r.Plan.Revision == cur.InForce && b.l.rebuilt(r.Plan) {
+		// No generation: what is in force is the same.
+		b.events = append(b.events, Event{Kind: Rebuilt, Name: cur.Name, Version: rev.Version, Digest: rev.Digest,
+			InForce: rev.Version, Generation: b.l.snap.Generation, Code: life.OK})
+	}
+	return r
 }
 
 // known is the error of a bundle that was rejected before and reported then.
@@ -266,6 +258,11 @@ func (b *batch) requires(m *registry.Manifest) error {
 			return fmt.Errorf("requires.commands: %s is not in force: %w", name, r.Err)
 		}
 		return fmt.Errorf("requires.commands: %s is not in force", name)
+	}
+	// The tree with everything on disk is legal; one of those that were loaded
+	// may have been rejected since, so that an older revision of it stays.
+	if way := b.circle(m.Name, m.Requires.Commands, map[string]bool{}); way != nil {
+		return &registry.TreeError{Name: m.Name, Others: way, Err: registry.ErrCycle}
 	}
 	return nil
 }
@@ -323,6 +320,10 @@ func (b *batch) keep(name string, stamps []plan.Stamp, err error) *Result {
 // absent retires a command that is gone from the disk.
 func (b *batch) absent(name string, err error) *Result {
 	cur, _ := b.command(name)
+	if user := b.userOf(name); user != "" && cur.InForce != "" {
+		// Its user's new revision, which can do without, was rejected.
+		return b.keep(name, b.l.stale(b.l.stamps(name)), &registry.TreeError{Name: user, Others: []string{name}, Err: registry.ErrRequires})
+	}
 	rev, _ := cur.Current()
 	if next, changed := cur.Absent(b.generation, b.now); changed {
 		b.stage(next)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -67,6 +68,71 @@ func Check(path string) error {
 		return located(path, src, err)
 	}
 	return located(path, src, compilePolicy(p))
+}
+
+// CheckRegistry checks every bundle below a directory, as Check does and that
+// they can be in force together. paths has each manifest, errs what speaks
+// against it, nil for nothing; tree is what speaks against all.
+func CheckRegistry(dir string) (paths []string, errs map[string]error, tree error) {
+	d, err := registry.OpenDir(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer d.Close()
+	entries, err := d.Names()
+	if err != nil {
+		return nil, nil, err
+	}
+	errs = map[string]error{}
+	var nodes []registry.Node
+	for _, e := range entries {
+		node := registry.Node{Name: e.Name, Group: e.Group}
+		if e.Group && e.Err == nil {
+			nodes = append(nodes, node)
+			continue
+		}
+		if errors.Is(e.Err, registry.ErrTree) {
+			nodes = append(nodes, node, registry.Node{Name: e.Name, Group: true})
+			continue
+		}
+		path := filepath.Join(dir, strings.ReplaceAll(e.Name, ".", "/"))
+		b, err := registry.Bundle{}, e.Err
+		if err == nil {
+			b, err = d.Load(e.Name)
+		}
+		if b.File != "" {
+			path = b.File
+		}
+		if err == nil {
+			err = CheckBundle(&b)
+		}
+		// A bundle that is bad in itself is there all the same.
+		node.Requires = b.Manifest.Requires.Commands
+		nodes = append(nodes, node)
+		paths, errs[path] = append(paths, path), err
+	}
+	return paths, errs, registry.CheckTree(nodes)
+}
+
+// CheckTogether tells whether the manifests among paths make a circle, or a
+// command and a group of one name. What they require may lie elsewhere. A file
+// that is no manifest, or a bad one, has no part in it.
+func CheckTogether(paths []string) error {
+	var nodes []registry.Node
+	names := map[string]bool{}
+	for _, path := range paths {
+		raw, err := registry.ReadPath(path)
+		if err != nil || !isManifest(path, raw.Source) {
+			continue
+		}
+		b, err := raw.Parse()
+		if err == nil && !names[b.Manifest.Name] {
+			names[b.Manifest.Name] = true
+			nodes = append(nodes, registry.Node{Name: b.Manifest.Name, Requires: b.Manifest.Requires.Commands})
+		}
+	}
+	errs := registry.TreeErrors(nodes)
+	return registry.JoinTree(slices.DeleteFunc(errs, func(e *registry.TreeError) bool { return e.Err == registry.ErrRequires }))
 }
 
 // CheckBundle proves that the engine can make a plan of a bundle on this host.

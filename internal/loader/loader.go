@@ -86,6 +86,8 @@ type Loader struct {
 	// trust and its stamps are those of the change that goes on.
 	trust       *sign.Trust
 	trustStamps []plan.Stamp
+	// told is why the tree was refused last, where no revision keeps it.
+	told string
 	// guestStamp is that of guest's newest generation, taken before guest was
 	// read: what its owner decides later makes a plan stale.
 	guestStamp []plan.Stamp
@@ -218,10 +220,26 @@ func (l *Loader) History() ([]chain.Info, error) {
 
 // Load looks at the named commands on disk and brings what is accepted into
 // force. It returns a result for every name. The error is one of the state;
-// then nothing has changed.
+// then nothing has changed. Where the tree with all of them is not legal nothing
+// comes in force, and their results say so ([Illegal]).
 func (l *Loader) Load(names ...string) (map[string]*Result, error) {
 	return l.change(func(b *batch) error {
-		for _, name := range names {
+		if errs := b.illegal(slices.Clone(names)); errs != nil {
+			b.refuse(errs)
+			return nil
+		}
+		l.told = ""
+		// What is gone comes last: who requires it may be about to do without.
+		// The tree was judged with all that was read, so that is loaded.
+		var gone []string
+		for _, name := range slices.Sorted(maps.Keys(b.candidates)) {
+			if b.candidates[name] != nil && b.candidates[name].absent != nil {
+				gone = append(gone, name)
+			} else {
+				b.load(name)
+			}
+		}
+		for _, name := range gone {
 			b.load(name)
 		}
 		return nil

@@ -39,7 +39,9 @@ func Run(flag string, words []string, o Options) (p *plan.Plan, encoded []byte, 
 	}
 	name, place, used, err := Find(places, words)
 	if err != nil {
-		retire(places, words, o)
+		if r, n := retire(places, words, o); r != nil && r.Plan != nil {
+			return r.Plan, r.Encoded, n, nil // the tree without it is not legal
+		}
 		if fallback, n, ok := inForce(places, words); ok && errors.Is(err, registry.ErrTree) {
 			// The tree is refused whole; what was in force stays, unless a
 			// verdict says otherwise.
@@ -258,20 +260,27 @@ func waitFor(place Place, o Options) (*Loader, error) {
 	}
 }
 
-// retire lets the states know of commands that are gone from the disk.
-func retire(places []Place, words []string, o Options) {
-	f, _, ok := inForce(places, words)
+// retire lets the states know of a command that is gone from the disk, and
+// returns what came of it, nil where nothing could be done.
+func retire(places []Place, words []string, o Options) (r *Result, used int) {
+	f, used, ok := inForce(places, words)
 	if !ok {
-		return
+		return nil, 0
 	}
 	if kind, err := f.place.Node(f.name); err != nil || kind != registry.Missing {
-		return
+		return nil, 0
 	}
 	o.Earlier = before(places, f.place)
-	if l, err := OpenFor(f.place, o); err == nil {
-		_, _ = l.Load(f.name) // it is gone either way; the history has it at the next load
-		l.Close()
+	l, err := OpenFor(f.place, o)
+	if err != nil {
+		return nil, 0
 	}
+	defer l.Close()
+	results, err := l.Load(f.name)
+	if err != nil {
+		return nil, 0 // it is gone either way; the history has it at the next load
+	}
+	return results[f.name], used
 }
 
 func (o *Options) notify(e Event) {

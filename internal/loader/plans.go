@@ -1,10 +1,12 @@
 package loader
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/semver"
@@ -47,6 +49,31 @@ func (l *Loader) finishPlan(p *plan.Plan, c life.Command, err error) *Result {
 		return &Result{Err: encodeErr}
 	}
 	return &Result{Plan: p, Encoded: encoded, Err: err}
+}
+
+// rebuilt tells whether a plan takes the place of one of the same revision that
+// was made for a host that was other than this one is: another build of sbx,
+// another program or library, other features. Another boot is no other host.
+func (l *Loader) rebuilt(p *plan.Plan) bool {
+	if l.volatile {
+		return false // none is kept to compare with
+	}
+	old, err := state.Read(state.PlanPath(l.state, l.place.Key, p.Command))
+	if err != nil || old.Refusal != "" || old.Revision != p.Revision || old.Key != p.Key {
+		return false
+	}
+	host := func(p plan.Plan) []byte {
+		p.BootID, p.Generation, p.Registries, p.Counts, p.Journal = "", 0, nil, false, false
+		// What belongs to the registry and to the publishers is not the host.
+		from := slices.IndexFunc(p.Stamps, func(s plan.Stamp) bool { return s.Path == p.Exec.Identity.Path })
+		p.Stamps = p.Stamps[max(from, 0):]
+		encoded, err := p.Encode()
+		if err != nil {
+			return nil
+		}
+		return encoded
+	}
+	return !bytes.Equal(host(*old), host(*p))
 }
 
 // refusal is the plan of a name that refuses. Its version is that of the

@@ -79,6 +79,8 @@ type Revision struct {
 	BudgetWindow time.Duration `json:"budget-window,omitempty"`
 	// Floor is the manifest's; empty: none.
 	Floor string `json:"floor,omitempty"`
+	// Requires are the commands that the manifest says must be there.
+	Requires []string `json:"requires,omitempty"`
 }
 
 // Stored reports whether the bundle's bytes must be kept: it is or was in

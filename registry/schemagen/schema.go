@@ -58,6 +58,7 @@ var (
 	version  = text(`^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?$`)
 	envName  = "^[A-Za-z_][A-Za-z0-9_]*$"
 	userName = text("^[a-z_][a-z0-9_-]{0,31}$")
+	account  = text("^([a-z_][a-z0-9_-]{0,31}|0|[1-9][0-9]{0,9})$")
 )
 
 func policySchema() object {
@@ -183,7 +184,7 @@ func bundleSchema() object {
 		"on_violation":  choice("kill", "quarantine", "revert"),
 		"probation":     window("runs", 1),
 		"revert_budget": window("count", 0),
-		"allow":         mapping(object{"users": set(userName), "groups": set(userName)}),
+		"allow":         mapping(object{"users": set(account), "groups": set(account)}),
 		"policy":        policySchema(),
 	}, "apiVersion", "name", "version", "exec")
 }

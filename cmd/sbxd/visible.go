@@ -1,0 +1,123 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/sbx-project/sbx/internal/config"
+	"github.com/sbx-project/sbx/internal/ctl"
+	"github.com/sbx-project/sbx/internal/daemon"
+	"github.com/sbx-project/sbx/internal/loader"
+	"github.com/sbx-project/sbx/registry"
+)
+
+// mayRun is what the help of every verb that shows commands says.
+const mayRun = `Shown is what "sbx run NAME" would run for you. Where a daemon serves the
+registry, or the host's configuration says "daemon: required", a manifest's
+"allow" keeps commands for others: those are left out. Without a daemon a run
+has your own rights, "allow" is not asked, and nothing is left out for its sake.
+What is rejected with nothing in force, quarantined, or hidden by an earlier
+registry is left out as well. Root may run everything and sees the rest with
+--all; for others --all is an error (126).`
+
+const allFlag = "as root: what is refused, quarantined or hidden too"
+
+// caller is who asks, and whether the daemon would be asked about him.
+type caller struct {
+	ids daemon.Caller
+	// required: he cannot run without the daemon.
+	required bool
+	// served tells of a registry's key whether a daemon would answer.
+	served func(key string) bool
+}
+
+// callers finds out who asks. What it decides is what is shown: who runs is
+// judged again.
+func callers() (*caller, error) {
+	c := &caller{ids: daemon.Caller{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}}
+	groups, err := os.Getgroups()
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
+		c.ids.Groups = append(c.ids.Groups, uint32(g))
+	}
+	if c.ids.UID != 0 {
+		host, err := config.Load()
+		if err != nil {
+			return nil, err
+		}
+		c.required = host.Daemon == config.DaemonRequired
+	}
+	known := map[string]bool{}
+	c.served = func(key string) bool {
+		is, ok := known[key]
+		if !ok {
+			is = ctl.Served(key)
+			known[key] = is
+		}
+		return is
+	}
+	return c, nil
+}
+
+// may tells whether `allow` lets the caller run a command of a registry.
+func (c *caller) may(key string, users, groups []string) bool {
+	if c.ids.May(users, groups) {
+		return true
+	}
+	return !c.required && !c.served(key)
+}
+
+// runs tells whether the caller may run a command, and there is one to run.
+func (c *caller) runs(r *listed) bool {
+	return r.runs && !r.Shadowed && c.may(r.key, r.allow.Users, r.allow.Groups)
+}
+
+// visible lists what the caller may run of the commands whose names begin with
+// prefix; all of them with all, which is root's.
+func visible(verb string, places []loader.Place, all bool, prefix string) ([]listed, error) {
+	if all && os.Geteuid() != 0 {
+		return nil, &statusError{126, errors.New(verb + ": --all is root's"), "sbx " + verb + " shows what you may run"}
+	}
+	rows, err := list(places, prefix)
+	if err != nil || all {
+		return rows, err
+	}
+	c, err := callers()
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(rows, func(r listed) bool { return !c.runs(&r) }), nil
+}
+
+// pruned leaves in the error of an unknown name only those children that the
+// caller may run, or that have such below them.
+func pruned(registryDir string, err error) error {
+	var unknown *registry.UnknownError
+	if !errors.As(err, &unknown) || len(unknown.Children) == 0 {
+		return err
+	}
+	prefix := ""
+	if unknown.Group != "" {
+		prefix = unknown.Group + "."
+	}
+	places, openErr := loader.Open(registryDir)
+	if openErr != nil {
+		return err
+	}
+	rows, listErr := visible("list", places, false, prefix)
+	shown := map[string]bool{}
+	for _, r := range rows {
+		child, _, _ := strings.Cut(strings.TrimPrefix(r.Name, prefix), ".")
+		shown[child] = true
+	}
+	some := *unknown
+	some.Children = slices.DeleteFunc(slices.Clone(unknown.Children), func(child string) bool { return !shown[child] })
+	if listErr != nil {
+		some.Children = nil // what cannot be told apart is not shown
+	}
+	return &some
+}
