@@ -30,11 +30,7 @@ func (k known) Commands() []admin.Command {
 
 // Generations lists those of the served registry, newest first.
 func (k known) Generations() ([]admin.Generation, error) {
-	l, err := k.commands.set.Loader("")
-	if err != nil {
-		return nil, err
-	}
-	list, err := l.History()
+	list, err := k.commands.set.First().History()
 	out := []admin.Generation{}
 	for _, i := range list {
 		if i.Err == nil {
@@ -42,6 +38,11 @@ func (k known) Generations() ([]admin.Generation, error) {
 		}
 	}
 	return out, err
+}
+
+// Operate carries out an operator's act.
+func (k known) Operate(by string, act admin.Act, expected *uint64) (admin.Operated, error) {
+	return k.commands.operate(by, act, expected)
 }
 
 // revisions counts by state.

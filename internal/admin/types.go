@@ -138,6 +138,20 @@ type Rejection struct {
 	Verdict int    `json:"verdict,omitempty" doc:"409 older or concurrent; 412 signature, digest or revocation; absent for any other reason"`
 }
 
+// Operated is what an operator's act came to.
+type Operated struct {
+	Generation uint64  `json:"generation" doc:"generation in force afterwards"`
+	Moved      []Moved `json:"moved" doc:"commands of which another revision is in force; none for a release and a floor"`
+}
+
+// Moved is a command that an operator put on another revision.
+type Moved struct {
+	Command string `json:"command" doc:"name of the command"`
+	From    string `json:"from,omitempty" doc:"version that was in force, and is held; absent for none"`
+	To      string `json:"to,omitempty" doc:"version in force"`
+	Reason  string `json:"reason" doc:"what was done, and why"`
+}
+
 // Killed is the answer of DELETE /v1/runs/{run}.
 type Killed struct {
 	Run string `json:"run" doc:"the run that was told to end"`

@@ -297,22 +297,29 @@ func (s *Set) Reload() (map[string]*loader.Result, error) {
 	return all, errors.Join(errs...)
 }
 
-// Loader is the loader of the registry that has a command, for what an
-// operator does to it; [Set.Refresh] afterwards. With an empty name it is that
-// of the first registry.
-func (s *Set) Loader(name string) (*loader.Loader, error) {
-	if name == "" {
-		return s.registries[0].loader(), nil
-	}
-	if e, ok := s.table.Get(name); ok {
-		return e.source.loader(), nil
-	}
-	return nil, &registry.UnknownError{Word: name}
-}
+// First is the loader of the first registry.
+func (s *Set) First() *loader.Loader { return s.registries[0].loader() }
 
-// Refresh publishes what the loaders have, after an operator's act.
-func (s *Set) Refresh() {
-	for _, src := range s.registries {
-		src.publish(nil)
+// Operate has f act on the first registry that has, or had, a command, or on
+// the first of all for an empty name, and publishes what it came to. Nothing
+// else changes that registry meanwhile. The error is f's, or a
+// *registry.UnknownError.
+func (s *Set) Operate(name string, f func(*loader.Loader) error) error {
+	act := func(src *source) error {
+		_, err := src.changed(func(l *loader.Loader) (map[string]*loader.Result, error) { return nil, f(l) })
+		return err
 	}
+	for _, src := range s.registries {
+		if _, known := src.loader().Snapshot().Commands[name]; known || name == "" {
+			return act(src)
+		}
+	}
+	if registry.CheckName(name) == nil {
+		for _, src := range s.registries {
+			if kind, err := src.place().Node(name); err == nil && kind == registry.Command {
+				return act(src) // which says that none was ever in force
+			}
+		}
+	}
+	return &registry.UnknownError{Word: name}
 }

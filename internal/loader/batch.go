@@ -23,6 +23,7 @@ type batch struct {
 	l          *Loader
 	now        time.Time
 	generation uint64
+	by         string   // who makes it, for the history
 	reasons    []string // why there is a new generation
 	changed    map[string]life.Command
 	results    map[string]*Result
@@ -42,7 +43,7 @@ type batch struct {
 func (l *Loader) newBatch() (*batch, error) {
 	b := &batch{
 		l: l, now: time.Now(), changed: map[string]life.Command{}, results: map[string]*Result{}, loaded: map[string]bool{},
-		generation: l.snap.Generation + 1,
+		generation: l.snap.Generation + 1, by: l.options.By,
 	}
 	if l.closed {
 		return nil, errClosed

@@ -251,7 +251,7 @@ func (b *batch) commit() error {
 	l := b.l
 	if len(b.changed) > 0 && !b.countsOnly {
 		next := &chain.Snapshot{
-			Generation: b.generation, Time: b.now, By: l.options.By, Why: bounded(strings.Join(b.reasons, "; ")),
+			Generation: b.generation, Time: b.now, By: b.by, Why: bounded(strings.Join(b.reasons, "; ")),
 			Changed: slices.Sorted(maps.Keys(b.changed)), Commands: maps.Clone(l.snap.Commands),
 		}
 		if next.Commands == nil {

@@ -5,8 +5,6 @@
 package observe
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 	"os"
 	"slices"
@@ -36,6 +34,9 @@ type Registry interface {
 	Commands() []admin.Command
 	// Generations lists those that are kept, newest first.
 	Generations() ([]admin.Generation, error)
+	// Operate carries out an operator's act, in the name of by. Errors are
+	// those of admin.Controller.
+	Operate(by string, act admin.Act, expected *uint64) (admin.Operated, error)
 }
 
 // Options of a desk. Audit, Events and Registry are required.
@@ -298,65 +299,6 @@ func (d *Desk) Runs() admin.Runs {
 		return 1
 	})
 	return res
-}
-
-// Reload carries out what an operator asked for. The daemon tells Reloaded
-// before it returns.
-func (d *Desk) Reload(ctx context.Context, by admin.Actor, expected *uint64) (admin.Reload, error) {
-	d.reloading.Lock()
-	server := d.attached()
-	if server == nil {
-		d.reloading.Unlock()
-		return admin.Reload{}, errStarting
-	}
-	if expected != nil && *expected != d.opt.Registry.Generation() {
-		d.reloading.Unlock()
-		return admin.Reload{}, admin.ErrGeneration
-	}
-	d.act(by, "reload", "")
-	// Who asked may go; the reload does not stop in its middle.
-	done := make(chan admin.Reload, 1)
-	go func() {
-		defer d.reloading.Unlock()
-		res := view(server.Reload())
-		d.mu.Lock()
-		res.LastSuccess = d.lastOK
-		d.mu.Unlock()
-		done <- res
-	}()
-	select {
-	case res := <-done:
-		return res, nil
-	case <-ctx.Done():
-		return admin.Reload{}, ctx.Err()
-	}
-}
-
-// errStarting is the answer before Attach.
-var errStarting = errors.New("the daemon is still starting")
-
-// Kill ends a run.
-func (d *Desk) Kill(by admin.Actor, run string) error {
-	server := d.attached()
-	if server == nil || !server.Kill(run) {
-		return admin.ErrNoRun
-	}
-	d.act(by, "kill", run)
-	return nil
-}
-
-// act records what a person did.
-func (d *Desk) act(by admin.Actor, what, run string) {
-	rec := audit.Record{Event: audit.Operator, Run: run, Reason: what}
-	e := admin.Event{Kind: admin.Operator, Run: run, Reason: what}
-	if by.UID != nil {
-		rec.Caller = &audit.Caller{UID: *by.UID}
-		e.UID = by.UID
-	} else {
-		rec.Why = "by token from " + by.Address
-	}
-	d.record(rec)
-	d.opt.Events.Publish(e)
 }
 
 func orEmpty[T any](list []T) []T {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -43,6 +44,12 @@ func (r registry) Generation() uint64        { return r.generation }
 func (r registry) Commands() []admin.Command { return nil }
 func (r registry) Generations() ([]admin.Generation, error) {
 	return []admin.Generation{{Generation: 7}}, nil
+}
+func (r registry) Operate(by string, act admin.Act, expected *uint64) (admin.Operated, error) {
+	if act.To == "0.0.0" {
+		return admin.Operated{}, &admin.ActError{Status: 409, Err: errors.New("no such revision")}
+	}
+	return admin.Operated{Generation: r.generation + 1, Moved: []admin.Moved{{Command: act.Command, To: act.To, Reason: by + ": " + act.Reason}}}, nil
 }
 
 func newDesk(t *testing.T) (*Desk, *server, *audit.Log, string) {
@@ -132,8 +139,7 @@ func TestReload(t *testing.T) {
 	}
 	d.Attach(s)
 	s.reload = daemon.Reload{Generation: 8, Changed: []string{"b", "a"}, Time: time.Now()}
-	uid := uint32(1000)
-	res, err := d.Reload(t.Context(), admin.Actor{UID: &uid}, nil)
+	res, err := d.Reload(t.Context(), admin.Actor{Peer: &admin.Peer{UID: 1000, GID: 1000, PID: 42}}, nil)
 	if err != nil || !res.Loaded || res.LastSuccess == nil || res.Changed[0] != "a" || res.Rejected == nil {
 		t.Errorf("%+v, %v", res, err)
 	}
@@ -190,6 +196,42 @@ func TestKill(t *testing.T) {
 	}
 	if r := d.Runs(); len(r.Runs) != 1 || r.Runs[0].UID != 1000 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestOperate: an act is recorded with who, what and why before it is carried
+// out, and is not carried out when it cannot be recorded.
+func TestOperate(t *testing.T) {
+	d, s, log, dir := newDesk(t)
+	by := admin.Actor{Peer: &admin.Peer{UID: uint32(os.Geteuid()), GID: 7, PID: 42}}
+	act := admin.Act{Verb: admin.Rollback, Command: "db.backup", To: "1.0.0", Reason: "it is slow"}
+	if _, err := d.Operate(by, act, nil); !errors.Is(err, errStarting) {
+		t.Errorf("too early: %v", err)
+	}
+	d.Attach(s)
+	res, err := d.Operate(by, act, nil)
+	if err != nil || res.Generation != 8 || res.Moved[0].Reason != name(by)+": it is slow" || name(by) == "" {
+		t.Errorf("%+v, %v", res, err)
+	}
+	if _, err = d.Operate(admin.Actor{Address: "127.0.0.1:9"}, admin.Act{Verb: admin.Rollback, Command: "x", To: "0.0.0", Reason: "so"}, nil); err == nil {
+		t.Error("carried out")
+	}
+	text := written(t, dir)
+	for _, want := range []string{
+		`"event":"operator","command":"db.backup","caller":{"uid":` + strconv.Itoa(os.Geteuid()) + `,"gid":7,"pid":42},"reason":"rollback db.backup to 1.0.0","why":"it is slow"`,
+		`"event":"operator","command":"x","reason":"rollback x to 0.0.0","why":"by token from 127.0.0.1:9: so"`,
+		`"event":"operator","command":"x","outcome":"refused","reason":"rollback x to 0.0.0: no such revision","why":"by token from 127.0.0.1:9: so"`,
+	} {
+		if strings.Count(text, want) != 1 {
+			t.Errorf("no %s in %s", want, text)
+		}
+	}
+	if got := events(d); len(got) != 2 || got[0] != admin.Operator {
+		t.Errorf("events %v", got)
+	}
+	log.Close()
+	if _, err := d.Operate(by, act, nil); !errors.Is(err, audit.ErrClosed) {
+		t.Errorf("without an audit log: %v", err)
 	}
 }
 
