@@ -76,6 +76,12 @@ type Entry struct {
 	tried   atomic.Bool // one look at a time for err
 }
 
+// Counted is the command with the runs that only the journal has yet.
+func (e *Entry) Counted() life.Command { return e.source.loader().Counted(e.Command) }
+
+// Revoked tells whether a revision of the command is taken back.
+func (e *Entry) Revoked(r life.Revision) bool { return e.source.loader().Revoked(r) }
+
 // tryAgain is how long a command of which no plan could be made stays so
 // without another look: a program that was missing may be there again, and
 // each look is work that a caller causes.

@@ -32,10 +32,13 @@ type batch struct {
 	// those whose load is over.
 	loading []string
 	loaded  map[string]bool
-	// journal has the records that were applied first, nil without a state;
-	// countsOnly: they did no more than count, and nothing else is staged.
-	journal    *state.Journal
-	countsOnly bool
+	// journal has the records that were applied first, nil without a state.
+	journal *state.Journal
+	// counts: nothing is staged but what those records count.
+	counts bool
+	// alerts are the runs of them whose violation is to be told, and changed
+	// nothing.
+	alerts []string
 }
 
 // newBatch begins a change with what the journal and the publishers files say
@@ -80,7 +83,13 @@ func (b *batch) command(name string) (life.Command, bool) {
 
 func (b *batch) stage(c life.Command) {
 	b.changed[c.Name] = c
-	b.countsOnly = false
+	b.counts = false
+}
+
+// waits tells whether the batch makes no generation: until something does, or
+// there are many of them, the journal has the counts.
+func (b *batch) waits() bool {
+	return len(b.changed) == 0 || b.counts && !b.journal.Full
 }
 
 // event adds an event, and says why this generation is made.
@@ -150,7 +159,7 @@ func describe(rev *life.Revision, m *registry.Manifest) {
 	rev.Version, rev.Counter, rev.Floor = m.Version, m.Counter, m.Floor
 	rev.ProbationRuns, rev.ProbationWindow = m.Probation.Runs, m.Probation.Window
 	rev.BudgetCount, rev.BudgetWindow = m.RevertBudget.Count, m.RevertBudget.Window
-	rev.OnViolation = life.OnViolation(m.OnViolation)
+	rev.OnViolation, rev.Summary = life.OnViolation(m.OnViolation), m.Summary
 }
 
 // VerdictError says why a bundle may not come in force.
@@ -296,10 +305,10 @@ func (b *batch) reject(name string, rev life.Revision, stamps []plan.Stamp, err 
 func (b *batch) keep(name string, stamps []plan.Stamp, err error) *Result {
 	cur, _ := b.command(name)
 	if next, a := cur.Revoke(b.generation, b.now, b.l.revoked); a.Kind != life.ActionNone {
-		cur = b.verdict(cur, next, a)
+		cur = b.verdict(cur, next, a, "")
 	}
 	if next, a := cur.Tick(b.now); a.Kind != life.ActionNone {
-		cur = b.verdict(cur, next, a)
+		cur = b.verdict(cur, next, a, "")
 	}
 	if cur.Refusal != "" {
 		return b.l.finishPlan(b.l.refusal(cur, stamps), cur, err)

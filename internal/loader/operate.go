@@ -118,7 +118,7 @@ func (b *batch) displaced(cur, next life.Command, why string) {
 			e.Version, e.Digest = r.Version, r.Digest
 		}
 		if r, ok := next.Current(); ok {
-			e.InForce = r.Version
+			e.InForce, e.To = r.Version, r.Digest
 		}
 		b.events = append(b.events, e)
 	}

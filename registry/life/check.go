@@ -111,7 +111,7 @@ func (r *Revision) check() error {
 	if err := checkIdentity(*r); err != nil {
 		return err
 	}
-	for _, s := range []string{r.KeyID, r.Reason, r.Host, r.LastViolation} {
+	for _, s := range []string{r.Summary, r.KeyID, r.Reason, r.Host, r.LastViolation} {
 		if err := checkText(s); err != nil {
 			return err
 		}
