@@ -34,23 +34,41 @@ func (a *asking) flags(c *cobra.Command) {
 // dial finds the daemon: that of --registry, else of the registries that apply,
 // the last one first as `sbx serve` does, else that of the built-in one.
 func (a *asking) dial(ctx context.Context) (*admin.Client, error) {
-	dir := ctl.RuntimeDir()
-	none := &statusError{125, errors.New("no daemon runs for this registry"), "systemctl start sbx, or: sbx serve"}
-	if dir == "" {
-		return nil, none
-	}
-	var keys []string
 	list := ctl.Registries(a.registry)
-	for i := len(list) - 1; i >= 0; i-- {
+	keys := registryKeys(list)
+	if a.registry != "" && len(keys) == 0 {
 		var st unix.Stat_t
-		if err := unix.Stat(list[i], &st); err == nil {
-			keys = append(keys, state.RegistryKey(&st))
-		} else if a.registry != "" {
+		if err := unix.Stat(list[0], &st); err != nil {
 			return nil, &os.PathError{Op: "open", Path: a.registry, Err: err}
 		}
 	}
 	if a.registry == "" {
 		keys = append(keys, state.BuiltinKey)
+	}
+	d, err := dialKeys(ctx, keys)
+	if d == nil && err == nil {
+		err = &statusError{125, errors.New("no daemon runs for this registry"), "systemctl start sbx, or: sbx serve"}
+	}
+	return d, err
+}
+
+// registryKeys are the keys of those directories that exist, the last first.
+func registryKeys(list []string) (keys []string) {
+	for i := len(list) - 1; i >= 0; i-- {
+		var st unix.Stat_t
+		if err := unix.Stat(list[i], &st); err == nil {
+			keys = append(keys, state.RegistryKey(&st))
+		}
+	}
+	return keys
+}
+
+// dialKeys finds the first daemon of those registries; nil without an error
+// when none runs.
+func dialKeys(ctx context.Context, keys []string) (*admin.Client, error) {
+	dir := ctl.RuntimeDir()
+	if dir == "" {
+		return nil, nil
 	}
 	for _, key := range keys {
 		c, err := admin.Dial(dir, admin.SocketName(key))
@@ -64,7 +82,7 @@ func (a *asking) dial(ctx context.Context) (*admin.Client, error) {
 			return nil, refusedByDaemon(err)
 		}
 	}
-	return nil, none
+	return nil, nil
 }
 
 // refusedByDaemon gives a daemon's answer its hint.

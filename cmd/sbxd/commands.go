@@ -170,10 +170,4 @@ func (c *commands) Reload() daemon.Reload {
 }
 
 // generation is the number in force in the served registry.
-func (c *commands) generation() uint64 {
-	l, err := c.set.Loader("")
-	if err != nil {
-		return 0
-	}
-	return l.Snapshot().Generation
-}
+func (c *commands) generation() uint64 { return c.set.First().Snapshot().Generation }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -166,55 +165,4 @@ func encodeJSON(out io.Writer, v any) error {
 	e := json.NewEncoder(out)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
-}
-
-const rollbackLong = `Put a command back on an older revision, as a new generation.
-
-  sbx rollback NAME                  to the last good one
-  sbx rollback NAME --to VERSION     to a version, or a digest
-  sbx rollback --to GENERATION       every command to what it was then
-  sbx rollback --release NAME        let what is quarantined or held come back by itself
-  sbx rollback --floor VERSION NAME  the oldest version that NAME may ever return to; it only grows
-
-What is displaced is held: it comes back when its bundle changes, or is released.`
-
-func rollbackCommand() *cobra.Command {
-	var registryDir, to, floor, why string
-	var release bool
-	c := &cobra.Command{Use: "rollback [NAME]", Short: "Put a command back on an older revision", Long: rollbackLong,
-		RunE: func(cmd *cobra.Command, words []string) error {
-			name := strings.Join(words, ".")
-			usage := func(msg string) error {
-				return &statusError{125, errors.New("rollback: " + msg), "sbx rollback --help"}
-			}
-			switch {
-			case release && (to != "" || floor != "") || to != "" && floor != "":
-				return usage("--to, --release and --floor exclude each other")
-			case name == "" && to == "":
-				return usage("a name is missing")
-			}
-			var generation uint64
-			if name == "" {
-				if _, err := fmt.Sscanf(to, "%d", &generation); err != nil || fmt.Sprint(generation) != to {
-					return usage("--to without a name takes the number of a generation")
-				}
-			}
-			return loader.Operate(registryDir, name, loaderOptions(), func(l *loader.Loader) error {
-				switch {
-				case release:
-					return l.Release(name, why)
-				case floor != "":
-					return l.SetFloor(name, floor, why)
-				case name == "":
-					return l.RollbackAll(generation, why)
-				}
-				return l.Rollback(name, to, why)
-			})
-		}}
-	c.Flags().StringVar(&registryDir, "registry", "", "look in this registry")
-	c.Flags().StringVar(&to, "to", "", "the version, digest or (without a name) generation to return to")
-	c.Flags().StringVar(&floor, "floor", "", "raise the oldest version that may return")
-	c.Flags().StringVar(&why, "reason", "", "why, for the history")
-	c.Flags().BoolVar(&release, "release", false, "let quarantined and held revisions be offered again")
-	return c
 }

@@ -22,7 +22,7 @@ func (k known) Commands() []admin.Command {
 	now := time.Now()
 	out := make([]admin.Command, 0, view.Len())
 	for _, e := range view.All() {
-		out = append(out, observe.Command(e.Command, now, nil, e.Registry))
+		out = append(out, observe.Command(e.Counted(), now, e.Revoked, e.Registry))
 	}
 	slices.SortFunc(out, func(a, b admin.Command) int { return strings.Compare(a.Name, b.Name) })
 	return out
@@ -30,11 +30,7 @@ func (k known) Commands() []admin.Command {
 
 // Generations lists those of the served registry, newest first.
 func (k known) Generations() ([]admin.Generation, error) {
-	l, err := k.commands.set.Loader("")
-	if err != nil {
-		return nil, err
-	}
-	list, err := l.History()
+	list, err := k.commands.set.First().History()
 	out := []admin.Generation{}
 	for _, i := range list {
 		if i.Err == nil {
@@ -42,6 +38,11 @@ func (k known) Generations() ([]admin.Generation, error) {
 		}
 	}
 	return out, err
+}
+
+// Operate carries out an operator's act.
+func (k known) Operate(by string, act admin.Act, expected *uint64) (admin.Operated, error) {
+	return k.commands.operate(by, act, expected)
 }
 
 // revisions counts by state.
@@ -55,17 +56,18 @@ func (k known) revisions() map[string]int {
 	return counts
 }
 
+// kinds are a loader's in the words of the API.
+var kinds = map[loader.Kind]admin.Kind{
+	loader.Registered: admin.Registered, loader.Replaced: admin.Replaced, loader.Rejected: admin.NotTaken, loader.Reverted: admin.Reverted,
+	loader.Quarantined: admin.Quarantine, loader.Rebuilt: admin.Rebuilt, loader.Retired: admin.RetiredKind, loader.Damaged: admin.Damaged,
+}
+
 // changeOf is a loader's event in the words of the API; false for what is
 // told by other means: Violated with the run's report.
 func changeOf(e loader.Event) (observe.Change, bool) {
-	kind := admin.Kind(e.Kind)
-	switch e.Kind {
-	case loader.Violated:
-		return observe.Change{}, false
-	case loader.Damaged:
-		kind = admin.Operator // something for a person to look at
-	}
+	kind, ok := kinds[e.Kind]
 	return observe.Change{
-		Kind: kind, Command: e.Name, Version: e.Version, Revision: e.Digest, InForce: e.InForce, Generation: e.Generation, Verdict: int(e.Code), Reason: e.Reason,
-	}, true
+		Kind: kind, Command: e.Name, Run: e.Run, Version: e.Version, Revision: e.Digest, InForce: e.InForce, To: e.To, Generation: e.Generation,
+		Verdict: int(e.Code), Operator: e.Operator, Reason: e.Reason,
+	}, ok
 }

@@ -26,6 +26,8 @@ type daemon struct {
 	err    error
 	hang   bool
 	killed []string
+	actors []Actor
+	acts   []Act
 }
 
 var when = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -67,6 +69,14 @@ func (d *daemon) Kill(_ Actor, run string) error {
 	}
 	d.killed = append(d.killed, run)
 	return d.err
+}
+
+func (d *daemon) Operate(by Actor, act Act, expected *uint64) (Operated, error) {
+	if expected != nil && *expected != d.status.Generation {
+		return Operated{}, ErrGeneration
+	}
+	d.actors, d.acts = append(d.actors, by), append(d.acts, act)
+	return Operated{Generation: 8, Moved: []Moved{{Command: "db.backup", From: "2.4.1", To: "2.4.0", Reason: act.String()}}}, d.err
 }
 
 const token = "correct horse"
@@ -294,6 +304,65 @@ func TestKill(t *testing.T) {
 	var answer *AnswerError
 	if err := c.Kill(t.Context(), "../x y"); !errors.As(err, &answer) || answer.Status != 404 || answer.Hint == "" {
 		t.Errorf("a run that is not there: %v", err)
+	}
+}
+
+// TestOperate: every act arrives as it was asked for, with who asked by the
+// kernel's word, and how it ended is told.
+func TestOperate(t *testing.T) {
+	d := newDaemon()
+	_, dir, _ := serve(t, Options{Source: d, Controller: d})
+	c := client(t, dir)
+	want := []Act{
+		{Verb: Rollback, Command: "db.backup", Reason: "it is slow & late\n100%"},
+		{Verb: Rollback, Command: "db.backup", To: "1.0.0+x"},
+		{Verb: Rollback, To: "7"},
+		{Verb: Release, Command: "db.backup"},
+		{Verb: SetFloor, Command: "db.backup", To: "2.0.0", Reason: strings.Repeat("é", 500)},
+	}
+	for i, a := range want {
+		res, err := c.Operate(t.Context(), a)
+		if err != nil || res.Generation != 8 || len(res.Moved) != 1 || res.Moved[0].Reason != a.String() {
+			t.Errorf("%v: %+v, %v", a, res, err)
+			continue
+		}
+		if d.acts[i] != a {
+			t.Errorf("%+v arrived as %+v", a, d.acts[i])
+		}
+		if by := d.actors[i].Peer; by == nil || by.UID != uint32(os.Geteuid()) || by.GID != uint32(os.Getegid()) || by.PID != int32(os.Getpid()) {
+			t.Errorf("asked by %+v", by)
+		}
+	}
+	if _, err := c.Operate(t.Context(), Act{Verb: SetFloor, Command: "a", To: "1.0.0", Reason: strings.Repeat("é", 600)}); err != nil || len(d.acts[5].Reason) > maxReason || !strings.HasSuffix(d.acts[5].Reason, "é...") {
+		t.Errorf("a long reason: %q, %v", d.acts[5].Reason, err)
+	}
+	for path, status := range map[string]int{
+		"/v1/rollback": 400, "/v1/rollback?generation=x": 400, "/v1/rollback?generation=07": 400, "/v1/commands/a/floor": 400, "/v1/commands/a/release?to=1": 400,
+		"/v1/commands/a/rollback?reason=" + strings.Repeat("x", maxReason+1): 400, "/v1/commands/a/hold": 404,
+	} {
+		resp, err := c.do(t.Context(), "POST", path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != status {
+			t.Errorf("%.40s: %s, want %d", path, resp.Status, status)
+		}
+	}
+	resp, err := c.do(t.Context(), "POST", "/v1/commands/a/release", http.Header{"If-Match": {etag(6)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 412 || len(d.acts) != 6 {
+		t.Errorf("with another generation: %s, %d acts", resp.Status, len(d.acts))
+	}
+	var answer *AnswerError
+	for status, err := range map[int]error{409: &ActError{Status: 409, Err: errors.New("below the floor"), Hint: "sbx history a"}, 500: errors.New("disk on fire")} {
+		d.err = err
+		if _, err := c.Operate(t.Context(), want[0]); !errors.As(err, &answer) || answer.Status != status || err.Error() != d.err.Error() {
+			t.Errorf("%v: %v", d.err, err)
+		}
 	}
 }
 

@@ -65,9 +65,9 @@ func Dial(dir, name string) (*Client, error) {
 		if err != nil {
 			return nil, err
 		}
-		uid, err := socketPeer(c.(*net.UnixConn))
-		if err == nil && uid != 0 && uid != uint32(os.Geteuid()) {
-			err = &safefs.OwnerError{Path: dir + "/" + name, UID: uid}
+		peer, err := socketPeer(c.(*net.UnixConn))
+		if err == nil && peer.UID != 0 && peer.UID != uint32(os.Geteuid()) {
+			err = &safefs.OwnerError{Path: dir + "/" + name, UID: peer.UID}
 		}
 		if err != nil {
 			c.Close()

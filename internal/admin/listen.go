@@ -96,7 +96,7 @@ func (s *socket) Close() error {
 	return err
 }
 
-// peerKey is where connContext keeps the peer's uid.
+// peerKey is where connContext keeps the peer.
 type peerKey struct{}
 
 // connContext asks the kernel who is at the other end of a Unix socket.
@@ -108,34 +108,35 @@ func connContext(ctx context.Context, c net.Conn) context.Context {
 	if !ok {
 		return ctx
 	}
-	uid, err := socketPeer(u)
+	peer, err := socketPeer(u)
 	if err != nil {
 		return ctx
 	}
-	return context.WithValue(ctx, peerKey{}, uid)
+	return context.WithValue(ctx, peerKey{}, peer)
 }
 
-func peerUID(ctx context.Context) (uint32, bool) {
-	uid, ok := ctx.Value(peerKey{}).(uint32)
-	return uid, ok
+// peerOf is who is at the other end; nil: not a Unix socket.
+func peerOf(ctx context.Context) *Peer {
+	peer, _ := ctx.Value(peerKey{}).(*Peer)
+	return peer
 }
 
 // socketPeer is SO_PEERCRED (unix(7)): who called connect(2), or, seen from
 // the client, who called listen(2).
-func socketPeer(c *net.UnixConn) (uint32, error) {
+func socketPeer(c *net.UnixConn) (*Peer, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	var cred *unix.Ucred
 	var credErr error
 	if err := raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if credErr != nil {
-		return 0, credErr
+		return nil, credErr
 	}
-	return cred.Uid, nil
+	return &Peer{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid}, nil
 }
 
 // limit bounds the connections of a listener. Those beyond wait in the

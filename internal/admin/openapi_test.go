@@ -51,9 +51,10 @@ func TestRoutes(t *testing.T) {
 			n++
 			at := strings.ToUpper(method) + " " + path
 			path := strings.NewReplacer("{name}", "db.backup", "{run}", "run-1").Replace(path)
-			if path == "/v1/events" {
-				path += "?follow=false"
-			}
+			path += map[string]string{
+				"/v1/events": "?follow=false", "/v1/rollback": "?generation=7&reason=why", "/v1/commands/db.backup/floor": "?version=1.0.0",
+				"/v1/commands/db.backup/rollback": "?to=1.0.0",
+			}[path]
 			resp, err := c.do(t.Context(), strings.ToUpper(method), path, nil)
 			if err != nil {
 				t.Fatal(at, err)
@@ -85,8 +86,8 @@ func TestRoutes(t *testing.T) {
 			}
 		}
 	}
-	if n != 14 {
-		t.Errorf("%d routes in the document, want 14", n)
+	if n != 18 {
+		t.Errorf("%d routes in the document, want 18", n)
 	}
 }
 

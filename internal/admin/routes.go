@@ -70,6 +70,7 @@ func (s *Server) table() []route {
 		{method: "GET", path: "/-/healthy", summary: "The daemon answers, and can write its audit log", answers: map[int]any{200: Health{}, 503: Health{}}, handle: s.healthy},
 		{method: "GET", path: "/-/ready", summary: "The daemon accepts runs", answers: map[int]any{200: Health{}, 503: Health{}}, handle: s.ready},
 	}
+	list = append(list, s.actRoutes()...)
 	if s.opt.EnableLifecycle {
 		r := *find(list, "POST", "/v1/reload")
 		r.path, r.summary = "/-/reload", "The same as /v1/reload; only with --web.enable-lifecycle"
@@ -149,6 +150,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 	case Generations:
 		w.Header().Set("ETag", etag(v.Generation))
 	case Reload:
+		w.Header().Set("ETag", etag(v.Generation))
+	case Operated:
 		w.Header().Set("ETag", etag(v.Generation))
 	}
 	s.answer(w, status, v)

@@ -64,14 +64,25 @@ type Controller interface {
 	Reload(ctx context.Context, by Actor, expected *uint64) (Reload, error)
 	// Kill ends a run: ErrNoRun when it is not going.
 	Kill(by Actor, run string) error
+	// Operate carries out an act on the registry; it is durable when Operate
+	// returns. Errors: ErrGeneration as for Reload, *ActError.
+	Operate(by Actor, act Act, expected *uint64) (Operated, error)
 }
 
 // Actor is who asked for an act, for the record.
 type Actor struct {
-	// UID is the peer's of the Unix socket; nil for who had the token.
-	UID *uint32
+	// Peer is that of the Unix socket, by the kernel's word (SO_PEERCRED); nil
+	// for who had the token.
+	Peer *Peer
 	// Address is the peer's of TCP.
 	Address string
+}
+
+// Peer is the process at the other end of a Unix socket when it connected.
+type Peer struct {
+	UID, GID uint32
+	// PID is 0 where the process is not in the daemon's PID namespace.
+	PID int32
 }
 
 // Options of a server.
@@ -209,8 +220,8 @@ func (s *Server) admit(unix bool, cross *http.CrossOriginProtection, r *http.Req
 	open := slices.Contains([]string{"/-/healthy", "/-/ready", "/metrics"}, r.URL.Path)
 	switch {
 	case unix:
-		uid, ok := peerUID(r.Context())
-		if !ok || uid != 0 && uid != s.opt.UID {
+		peer := peerOf(r.Context())
+		if peer == nil || peer.UID != 0 && peer.UID != s.opt.UID {
 			return fail(http.StatusForbidden, "", "only root and the daemon's own user may use this socket")
 		}
 	case !s.hostAllowed(r.Host):
@@ -272,8 +283,8 @@ func etag(generation uint64) string { return `"` + strconv.FormatUint(generation
 
 // actor is who asks, for the record.
 func actor(r *http.Request) Actor {
-	if uid, ok := peerUID(r.Context()); ok {
-		return Actor{UID: &uid}
+	if peer := peerOf(r.Context()); peer != nil {
+		return Actor{Peer: peer}
 	}
 	return Actor{Address: r.RemoteAddr}
 }

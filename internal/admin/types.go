@@ -138,6 +138,20 @@ type Rejection struct {
 	Verdict int    `json:"verdict,omitempty" doc:"409 older or concurrent; 412 signature, digest or revocation; absent for any other reason"`
 }
 
+// Operated is what an operator's act came to.
+type Operated struct {
+	Generation uint64  `json:"generation" doc:"generation in force afterwards"`
+	Moved      []Moved `json:"moved" doc:"commands of which another revision is in force; none for a release and a floor"`
+}
+
+// Moved is a command that an operator put on another revision.
+type Moved struct {
+	Command string `json:"command" doc:"name of the command"`
+	From    string `json:"from,omitempty" doc:"version that was in force, and is held; absent for none"`
+	To      string `json:"to,omitempty" doc:"version in force"`
+	Reason  string `json:"reason" doc:"what was done, and why"`
+}
+
 // Killed is the answer of DELETE /v1/runs/{run}.
 type Killed struct {
 	Run string `json:"run" doc:"the run that was told to end"`
@@ -158,7 +172,9 @@ type Problem struct {
 // Kind is what an event tells of.
 type Kind string
 
-// The kinds. Gap says that events were missed: look at /v1/status.
+// The kinds. Damaged: something that was kept, or the registry, is not as it
+// should be, and was passed over. Gap says that events were missed: look at
+// /v1/status.
 const (
 	RunStarted  Kind = "run-started"
 	RunEnded    Kind = "run-ended"
@@ -172,6 +188,7 @@ const (
 	Rebuilt     Kind = "rebuilt"
 	RetiredKind Kind = "retired"
 	Operator    Kind = "operator"
+	Damaged     Kind = "damaged"
 	Gap         Kind = "gap"
 )
 
@@ -179,7 +196,7 @@ const (
 func (Kind) Enum() []string {
 	return []string{
 		string(RunStarted), string(RunEnded), string(RunRefused), string(Reloaded), string(Registered), string(Replaced), string(NotTaken), string(Reverted),
-		string(Quarantine), string(Rebuilt), string(RetiredKind), string(Operator), string(Gap),
+		string(Quarantine), string(Rebuilt), string(RetiredKind), string(Operator), string(Damaged), string(Gap),
 	}
 }
 
@@ -192,6 +209,7 @@ type Event struct {
 	Command    string      `json:"command,omitempty" doc:"name of the command"`
 	Version    string      `json:"version,omitempty" doc:"version of its revision"`
 	Revision   string      `json:"revision,omitempty" doc:"digest of its revision"`
+	InForce    string      `json:"in-force,omitempty" doc:"version in force afterwards"`
 	Generation uint64      `json:"generation,omitempty" doc:"generation in force"`
 	UID        *uint32     `json:"uid,omitempty" doc:"who asked"`
 	Outcome    string      `json:"outcome,omitempty" doc:"how the run ended"`

@@ -33,7 +33,8 @@ const (
 	Refusal Event = "refusal"
 	// Reload is a reload of registry or configuration, loaded or rejected.
 	Reload Event = "reload"
-	// Change is a change of the registry: registered, replaced, rejected, retired.
+	// Change is a change of the registry: registered, replaced, rejected,
+	// retired, reverted by an operator; and what was found damaged.
 	Change Event = "change"
 	// Revert and Quarantine are what a violation led to.
 	Revert     Event = "revert"
@@ -88,7 +89,8 @@ type Record struct {
 	Violations []Violation `json:"violations,omitempty"`
 	// Degraded are the names of the layers that were not applied.
 	Degraded []string `json:"degraded,omitempty"`
-	// RevertedTo is the digest that is in force again.
+	// RevertedTo is the digest that is in force again; Revision the one that
+	// was taken out.
 	RevertedTo string `json:"reverted-to,omitempty"`
 	// Verdict is 200, 409 or 412 (SPEC 3); Reason the sentence beside it.
 	Verdict int    `json:"verdict,omitempty"`

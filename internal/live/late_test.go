@@ -8,6 +8,7 @@ import (
 
 	"github.com/sbx-project/sbx/internal/loader"
 	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/registry/life"
 	"github.com/sbx-project/sbx/registry/watch"
 )
 
@@ -39,7 +40,7 @@ func TestLateResultsDoNotUndoAVerdict(t *testing.T) {
 	src := f.set.registries[0]
 	late, err := src.loader().Load("tool")
 	f.must(err)
-	f.must(src.loader().Rollback("tool", "1.0.0", "a test"))
+	f.must(src.loader().Rollback("tool", "1.0.0", life.Act{Why: "a test"}))
 	src.publish(late)
 	if _, p := f.inForce("tool"); p.Version != "1.0.0" {
 		t.Errorf("the plan is of %s, which is held", p.Version)

@@ -76,6 +76,12 @@ type Entry struct {
 	tried   atomic.Bool // one look at a time for err
 }
 
+// Counted is the command with the runs that only the journal has yet.
+func (e *Entry) Counted() life.Command { return e.source.loader().Counted(e.Command) }
+
+// Revoked tells whether a revision of the command is taken back.
+func (e *Entry) Revoked(r life.Revision) bool { return e.source.loader().Revoked(r) }
+
 // tryAgain is how long a command of which no plan could be made stays so
 // without another look: a program that was missing may be there again, and
 // each look is work that a caller causes.
@@ -297,22 +303,29 @@ func (s *Set) Reload() (map[string]*loader.Result, error) {
 	return all, errors.Join(errs...)
 }
 
-// Loader is the loader of the registry that has a command, for what an
-// operator does to it; [Set.Refresh] afterwards. With an empty name it is that
-// of the first registry.
-func (s *Set) Loader(name string) (*loader.Loader, error) {
-	if name == "" {
-		return s.registries[0].loader(), nil
-	}
-	if e, ok := s.table.Get(name); ok {
-		return e.source.loader(), nil
-	}
-	return nil, &registry.UnknownError{Word: name}
-}
+// First is the loader of the first registry.
+func (s *Set) First() *loader.Loader { return s.registries[0].loader() }
 
-// Refresh publishes what the loaders have, after an operator's act.
-func (s *Set) Refresh() {
-	for _, src := range s.registries {
-		src.publish(nil)
+// Operate has f act on the first registry that has, or had, a command, or on
+// the first of all for an empty name, and publishes what it came to. Nothing
+// else changes that registry meanwhile. The error is f's, or a
+// *registry.UnknownError.
+func (s *Set) Operate(name string, f func(*loader.Loader) error) error {
+	act := func(src *source) error {
+		_, err := src.changed(func(l *loader.Loader) (map[string]*loader.Result, error) { return nil, f(l) })
+		return err
 	}
+	for _, src := range s.registries {
+		if _, known := src.loader().Snapshot().Commands[name]; known || name == "" {
+			return act(src)
+		}
+	}
+	if registry.CheckName(name) == nil {
+		for _, src := range s.registries {
+			if kind, err := src.place().Node(name); err == nil && kind == registry.Command {
+				return act(src) // which says that none was ever in force
+			}
+		}
+	}
+	return &registry.UnknownError{Word: name}
 }

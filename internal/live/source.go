@@ -314,8 +314,9 @@ func means(p *plan.Plan, c life.Command) bool {
 func same(a, b life.Command) bool {
 	was, _ := a.Current()
 	is, _ := b.Current()
-	return a.Generation == b.Generation && a.InForce == b.InForce && a.Refusal == b.Refusal && len(a.Revisions) == len(b.Revisions) &&
-		was.State == is.State && (was.Runs == 0) == (is.Runs == 0)
+	return a.Generation == b.Generation && a.InForce == b.InForce && a.Refusal == b.Refusal && a.Floor == b.Floor &&
+		slices.EqualFunc(a.Revisions, b.Revisions, func(a, b life.Revision) bool { return a.Digest == b.Digest && a.State == b.State }) &&
+		(was.Runs == 0) == (is.Runs == 0)
 }
 
 // after tells whether s comes later than other.

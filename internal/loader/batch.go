@@ -22,6 +22,7 @@ type batch struct {
 	l          *Loader
 	now        time.Time
 	generation uint64
+	by         string   // who makes it, for the history
 	reasons    []string // why there is a new generation
 	changed    map[string]life.Command
 	results    map[string]*Result
@@ -33,10 +34,13 @@ type batch struct {
 	// those whose load is over.
 	loading []string
 	loaded  map[string]bool
-	// journal has the records that were applied first, nil without a state;
-	// countsOnly: they did no more than count, and nothing else is staged.
-	journal    *state.Journal
-	countsOnly bool
+	// journal has the records that were applied first, nil without a state.
+	journal *state.Journal
+	// counts: nothing is staged but what those records count.
+	counts bool
+	// alerts are the runs of them whose violation is to be told, and changed
+	// nothing.
+	alerts []string
 }
 
 // newBatch begins a change with what the journal and the publishers files say
@@ -44,7 +48,7 @@ type batch struct {
 func (l *Loader) newBatch() (*batch, error) {
 	b := &batch{
 		l: l, now: time.Now(), changed: map[string]life.Command{}, results: map[string]*Result{}, loaded: map[string]bool{},
-		candidates: map[string]*candidate{}, generation: l.snap.Generation + 1,
+		candidates: map[string]*candidate{}, generation: l.snap.Generation + 1, by: l.options.By,
 	}
 	if l.closed {
 		return nil, errClosed
@@ -81,7 +85,13 @@ func (b *batch) command(name string) (life.Command, bool) {
 
 func (b *batch) stage(c life.Command) {
 	b.changed[c.Name] = c
-	b.countsOnly = false
+	b.counts = false
+}
+
+// waits tells whether the batch makes no generation: until something does, or
+// there are many of them, the journal has the counts.
+func (b *batch) waits() bool {
+	return len(b.changed) == 0 || b.counts && !b.journal.Full
 }
 
 // event adds an event, and says why this generation is made.
@@ -133,7 +143,7 @@ func describe(rev *life.Revision, m *registry.Manifest) {
 	rev.Version, rev.Counter, rev.Floor = m.Version, m.Counter, m.Floor
 	rev.ProbationRuns, rev.ProbationWindow = m.Probation.Runs, m.Probation.Window
 	rev.BudgetCount, rev.BudgetWindow = m.RevertBudget.Count, m.RevertBudget.Window
-	rev.OnViolation, rev.Requires = life.OnViolation(m.OnViolation), m.Requires.Commands
+	rev.OnViolation, rev.Requires, rev.Summary = life.OnViolation(m.OnViolation), m.Requires.Commands, m.Summary
 }
 
 // VerdictError says why a bundle may not come in force.
@@ -292,10 +302,10 @@ func (b *batch) reject(name string, rev life.Revision, stamps []plan.Stamp, err 
 func (b *batch) keep(name string, stamps []plan.Stamp, err error) *Result {
 	cur, _ := b.command(name)
 	if next, a := cur.Revoke(b.generation, b.now, b.l.revoked); a.Kind != life.ActionNone {
-		cur = b.verdict(cur, next, a)
+		cur = b.verdict(cur, next, a, "")
 	}
 	if next, a := cur.Tick(b.now); a.Kind != life.ActionNone {
-		cur = b.verdict(cur, next, a)
+		cur = b.verdict(cur, next, a, "")
 	}
 	if cur.Refusal != "" {
 		return b.l.finishPlan(b.l.refusal(cur, stamps), cur, err)

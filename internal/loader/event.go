@@ -37,12 +37,15 @@ type Event struct {
 	// Name is the command's; Version and Digest those of the revision that
 	// the event is about, "" where it could not be read.
 	Name, Version, Digest string
-	// InForce is the version in force afterwards, "" for none.
-	InForce string
+	// InForce is the version in force afterwards, "" for none; To is the
+	// digest of what a Reverted command is on again.
+	InForce, To string
 	// Generation is the snapshot's number afterwards.
 	Generation uint64
 	// Code is 200, 409 or 412 (SPEC 3, Trust); 0 where no verdict was asked.
 	Code life.Code
+	// Run is the run that led to it, "" for none.
+	Run string
 	// Operator is set for what a person did.
 	Operator bool
 	// Reason says why, for people; Err is its cause with position and

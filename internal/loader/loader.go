@@ -31,6 +31,7 @@ import (
 	"github.com/sbx-project/sbx/internal/sign"
 	"github.com/sbx-project/sbx/internal/state"
 	"github.com/sbx-project/sbx/registry/chain"
+	"github.com/sbx-project/sbx/registry/life"
 )
 
 // Options say how a Loader works. The zero value of a field has a meaning.
@@ -76,6 +77,11 @@ type Loader struct {
 	sealed bool
 	// inForce is for who only looks: a change may go on for long.
 	inForce atomic.Pointer[chain.Snapshot]
+	// counted are the commands of the snapshot with the runs that only the
+	// journal has.
+	counted atomic.Pointer[map[string]life.Command]
+	// seen is the trust of the last change, for who only looks.
+	seen atomic.Pointer[sign.Trust]
 
 	filters engine.Filters
 
@@ -86,8 +92,12 @@ type Loader struct {
 	// trust and its stamps are those of the change that goes on.
 	trust       *sign.Trust
 	trustStamps []plan.Stamp
-	// told is why the tree was refused last, where no revision keeps it.
-	told string
+	// illegal is why the tree was refused last, where no revision keeps it.
+	illegal string
+	// told are the runs in the journal whose violation was told and changed
+	// nothing; opened is since when this loader tells.
+	told   map[string]bool
+	opened time.Time
 	// guestStamp is that of guest's newest generation, taken before guest was
 	// read: what its owner decides later makes a plan stale.
 	guestStamp []plan.Stamp
@@ -106,7 +116,7 @@ var errClosed = errors.New("the loader is closed")
 // a damaged snapshot is passed over for an older one, and where none is valid
 // nothing is in force.
 func OpenFor(place Place, o Options) (*Loader, error) {
-	l := &Loader{place: place, options: o, state: o.StateDir}
+	l := &Loader{place: place, options: o, state: o.StateDir, told: map[string]bool{}, opened: time.Now()}
 	if l.state == "" {
 		l.state = state.Dir()
 	}
@@ -208,6 +218,17 @@ func (l *Loader) Close() error {
 // Snapshot is what is in force. It is never changed; nobody else may.
 func (l *Loader) Snapshot() *chain.Snapshot { return l.inForce.Load() }
 
+// Counted is a command of the snapshot with the runs that the journal counted
+// when the loader last looked.
+func (l *Loader) Counted(c life.Command) life.Command {
+	if all := l.counted.Load(); all != nil {
+		if counted, ok := (*all)[c.Name]; ok && counted.InForce == c.InForce && counted.Generation == c.Generation {
+			return counted
+		}
+	}
+	return c
+}
+
 // History lists the generations that are kept, newest first.
 func (l *Loader) History() ([]chain.Info, error) {
 	l.mu.Lock()
@@ -228,7 +249,7 @@ func (l *Loader) Load(names ...string) (map[string]*Result, error) {
 			b.refuse(errs)
 			return nil
 		}
-		l.told = ""
+		l.illegal = ""
 		// What is gone comes last: who requires it may be about to do without.
 		// The tree was judged with all that was read, so that is loaded.
 		var gone []string
@@ -267,10 +288,13 @@ func (l *Loader) change(f func(*batch) error) (map[string]*Result, error) {
 // is not durable first.
 func (b *batch) commit() error {
 	l := b.l
-	if len(b.changed) > 0 && !b.countsOnly {
+	if !b.waits() {
 		next := &chain.Snapshot{
-			Generation: b.generation, Time: b.now, By: l.options.By, Why: bounded(strings.Join(b.reasons, "; ")),
+			Generation: b.generation, Time: b.now, By: b.by, Why: bounded(strings.Join(b.reasons, "; ")),
 			Changed: slices.Sorted(maps.Keys(b.changed)), Commands: maps.Clone(l.snap.Commands),
+		}
+		if b.counts {
+			next.Changed, next.Counted, next.Why = nil, next.Changed, "count runs"
 		}
 		if next.Commands == nil {
 			next.Commands = b.changed
@@ -289,11 +313,17 @@ func (b *batch) commit() error {
 		l.snap = next
 		l.inForce.Store(next)
 	}
-	if b.journal != nil && !b.countsOnly {
+	if b.journal != nil && (!b.counts || b.journal.Full) {
 		if err := b.journal.Done(); err != nil {
 			return fmt.Errorf("close the journal: %w", err)
 		}
+		clear(l.told)
 	}
+	counted := b.changed
+	if !b.waits() {
+		counted = nil
+	}
+	l.counted.Store(&counted)
 	for _, name := range slices.Sorted(maps.Keys(b.results)) {
 		r := b.results[name]
 		if len(b.results) > manyPlans {
@@ -306,10 +336,18 @@ func (b *batch) commit() error {
 	if err := b.finish(); err != nil {
 		return err
 	}
+	if b.waits() {
+		for _, run := range b.alerts {
+			l.told[run] = true
+		}
+	}
 	for _, e := range b.events {
+		if e.Generation == 0 || b.waits() {
+			e.Generation = l.snap.Generation
+		}
 		l.notify(e)
 	}
-	if len(b.changed) > 0 && !b.countsOnly {
+	if !b.waits() {
 		l.collect(b.generation)
 	}
 	return nil

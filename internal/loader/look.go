@@ -7,6 +7,7 @@ import (
 
 	"github.com/sbx-project/sbx/internal/state"
 	"github.com/sbx-project/sbx/registry/chain"
+	"github.com/sbx-project/sbx/registry/life"
 )
 
 // View is what the state of one registry says, for people and programs that
@@ -81,8 +82,13 @@ func (v *View) count(dir string) error {
 		return err
 	}
 	for _, r := range j.Records {
-		if c, ok := v.Snapshot.Commands[r.Command]; ok && r.Violation == "" {
-			v.Snapshot.Commands[r.Command], _ = c.Ended(r.Revision, "", c.Generation, r.Time, nil)
+		c, ok := v.Snapshot.Commands[r.Command]
+		if !ok {
+			continue
+		}
+		next, a := c.Ended(r.Revision, r.Violation, c.Generation, r.Time, nil)
+		if a.Kind != life.ActionRevert && a.Kind != life.ActionQuarantine { // which is for a loader to decide
+			v.Snapshot.Commands[r.Command] = next
 		}
 	}
 	return nil

@@ -46,10 +46,12 @@ func Run(flag string, words []string, o Options) (p *plan.Plan, encoded []byte, 
 			// The tree is refused whole; what was in force stays, unless a
 			// verdict says otherwise.
 			settleFor(fallback.place, places, o)
-			p, encoded, fallErr := held(fallback.place, fallback.name)
-			if fallErr == nil {
+			o.Earlier = before(places, fallback.place)
+			r, fallErr := kept(fallback.place, fallback.name, o)
+			if fallErr == nil && r.Plan != nil {
+				p := r.Plan
 				o.notify(Event{Kind: Rejected, Name: fallback.name, InForce: p.Version, Generation: p.Generation, Reason: err.Error(), Err: err})
-				return p, encoded, n, nil
+				return p, r.Encoded, n, nil
 			}
 		}
 		return nil, nil, 0, err
@@ -110,8 +112,8 @@ func provide(place Place, name string, o Options) (*Result, error) {
 		if !errors.Is(err, ErrHeld) {
 			return nil, err
 		}
-		if p, encoded, err := held(place, name); err == nil {
-			return &Result{Plan: p, Encoded: encoded}, nil
+		if r, err := kept(place, name, o); !errors.Is(err, state.ErrNone) {
+			return r, err
 		}
 		if time.Now().After(deadline) {
 			return nil, &RejectedError{fmt.Errorf("%s is not in force, and %w", name, ErrHeld)}
@@ -134,6 +136,14 @@ func made(place Place, name string, o Options) (*plan.Plan, []byte, error) {
 	}
 	encoded, err := p.Encode()
 	return p, encoded, err
+}
+
+// kept is what is in force for a command, by its plan or else by the chain.
+func kept(place Place, name string, o Options) (*Result, error) {
+	if p, encoded, err := held(place, name); err == nil {
+		return &Result{Plan: p, Encoded: encoded}, nil
+	}
+	return standing(place, name, o)
 }
 
 // held is the plan in force of a command while another loader holds the
@@ -200,8 +210,8 @@ type found struct {
 	name  string
 }
 
-// inForce looks for a command by the plans that are kept: where a tree is not
-// legal it cannot be found by looking at it.
+// inForce looks for a command by the plans that are kept, and by the chains:
+// where a tree is not legal it cannot be found by looking at it.
 func inForce(places []Place, words []string) (f found, used int, ok bool) {
 	for i := range words {
 		name := strings.Join(words[:i+1], ".")
@@ -209,7 +219,7 @@ func inForce(places []Place, words []string) (f found, used int, ok bool) {
 			break
 		}
 		for _, p := range places {
-			if _, err := os.Lstat(state.PlanPath(state.Dir(), p.Key, name)); err == nil {
+			if _, err := os.Lstat(state.PlanPath(state.Dir(), p.Key, name)); err == nil || stands(p, name) {
 				return found{p, name}, i + 1, true
 			}
 		}

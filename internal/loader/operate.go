@@ -11,18 +11,19 @@ import (
 )
 
 // Rollback puts a command on an older revision: to is a version, a digest, or
-// empty for the last good one. What it displaces is held.
-func (l *Loader) Rollback(name, to, why string) error {
-	return l.operate(name, why, func(b *batch, c life.Command) (life.Command, string, error) {
-		next, err := c.Rollback(to, b.generation, b.now, l.act(why), b.l.revoked)
+// empty for the last good one. What it displaces is held. Without a name in
+// act it is Options.By who acts, here and in the other acts.
+func (l *Loader) Rollback(name, to string, act life.Act) error {
+	return l.operate(name, act, func(b *batch, c life.Command, act life.Act) (life.Command, string, error) {
+		next, err := c.Rollback(to, b.generation, b.now, act, b.l.revoked)
 		return next, "roll back " + name, err
 	})
 }
 
 // Release lets what is quarantined or held of a command be offered again.
-func (l *Loader) Release(name, why string) error {
-	return l.operate(name, why, func(b *batch, c life.Command) (life.Command, string, error) {
-		next, released := c.Release(b.now, l.act(why))
+func (l *Loader) Release(name string, act life.Act) error {
+	return l.operate(name, act, func(b *batch, c life.Command, act life.Act) (life.Command, string, error) {
+		next, released := c.Release(b.now, act)
 		if len(released) == 0 {
 			return c, "", fmt.Errorf("%s: nothing is quarantined or held", name)
 		}
@@ -31,8 +32,8 @@ func (l *Loader) Release(name, why string) error {
 }
 
 // SetFloor raises the oldest version that a command may return to.
-func (l *Loader) SetFloor(name, version, why string) error {
-	return l.operate(name, why, func(b *batch, c life.Command) (life.Command, string, error) {
+func (l *Loader) SetFloor(name, version string, act life.Act) error {
+	return l.operate(name, act, func(_ *batch, c life.Command, _ life.Act) (life.Command, string, error) {
 		next, err := c.SetFloor(version)
 		return next, "floor " + version + " of " + name, err
 	})
@@ -41,14 +42,15 @@ func (l *Loader) SetFloor(name, version, why string) error {
 // RollbackAll puts every command on what was in force in an older generation,
 // as one new generation. One that may not return there (floor, revocation,
 // quarantine) refuses the whole.
-func (l *Loader) RollbackAll(generation uint64, why string) error {
+func (l *Loader) RollbackAll(generation uint64, act life.Act) error {
 	_, err := l.change(func(b *batch) error {
+		act := b.actBy(act)
 		if l.chain == nil {
 			return errNoState
 		}
 		old, err := l.chain.At(generation)
 		if err != nil {
-			return fmt.Errorf("generation %d: %w", generation, err)
+			return &refusedError{err}
 		}
 		moved := false
 		for _, name := range slices.Sorted(maps.Keys(l.snap.Commands)) {
@@ -57,38 +59,50 @@ func (l *Loader) RollbackAll(generation uint64, why string) error {
 			if then.InForce == cur.InForce || then.InForce == "" {
 				continue // what came later stays: a bundle of it lies on disk
 			}
-			next, err := cur.Rollback(then.InForce, b.generation, b.now, l.act(why), l.revoked)
+			next, err := cur.Rollback(then.InForce, b.generation, b.now, act, l.revoked)
 			if err != nil {
-				return err
+				return &refusedError{err}
 			}
-			b.displaced(cur, next, reason("roll back to generation "+fmt.Sprint(generation), why))
+			b.displaced(cur, next, reason("roll back to generation "+fmt.Sprint(generation), act.Why))
 			moved = true
 		}
 		if !moved {
-			return fmt.Errorf("generation %d: every command is on what it was then", generation)
+			return &refusedError{fmt.Errorf("generation %d: every command is on what it was then", generation)}
 		}
 		return nil
 	})
 	return err
 }
 
+// ErrRefused says that what is known of a command, or what is kept of it, does
+// not let an operator's act be done.
+var ErrRefused = errors.New("refused")
+
+// refusedError is ErrRefused with its cause's text.
+type refusedError struct{ error }
+
+func (e *refusedError) Is(target error) bool { return target == ErrRefused }
+
+func (e *refusedError) Unwrap() error { return e.error }
+
 var errNoState = errors.New("there is no state directory to write to")
 
 // operate applies an operator's act to one command.
-func (l *Loader) operate(name, why string, f func(*batch, life.Command) (life.Command, string, error)) error {
+func (l *Loader) operate(name string, act life.Act, f func(*batch, life.Command, life.Act) (life.Command, string, error)) error {
 	_, err := l.change(func(b *batch) error {
+		act := b.actBy(act)
 		if l.chain == nil {
 			return errNoState
 		}
 		cur, known := b.command(name)
 		if !known {
-			return fmt.Errorf("%s: no revision of it was ever in force", name)
+			return &refusedError{fmt.Errorf("%s: no revision of it was ever in force", name)}
 		}
-		next, what, err := f(b, cur)
+		next, what, err := f(b, cur, act)
 		if err != nil {
-			return err
+			return &refusedError{err}
 		}
-		b.displaced(cur, next, reason(what, why))
+		b.displaced(cur, next, reason(what, act.Why))
 		return nil
 	})
 	return err
@@ -104,7 +118,7 @@ func (b *batch) displaced(cur, next life.Command, why string) {
 			e.Version, e.Digest = r.Version, r.Digest
 		}
 		if r, ok := next.Current(); ok {
-			e.InForce = r.Version
+			e.InForce, e.To = r.Version, r.Digest
 		}
 		b.events = append(b.events, e)
 	}
@@ -112,7 +126,14 @@ func (b *batch) displaced(cur, next life.Command, why string) {
 	b.results[next.Name] = &Result{}
 }
 
-func (l *Loader) act(why string) life.Act { return life.Act{Who: l.options.By, Why: why} }
+// actBy has the history name who acts, and returns the act with the name.
+func (b *batch) actBy(act life.Act) life.Act {
+	if act.Who == "" {
+		act.Who = b.by
+	}
+	b.by = act.Who
+	return act
+}
 
 func reason(what, why string) string {
 	if why == "" {
@@ -129,11 +150,9 @@ func Operate(flag, name string, o Options, f func(*Loader) error) error {
 	if err != nil {
 		return err
 	}
-	place := places[0]
-	if name != "" {
-		if place, err = known(places, name); err != nil {
-			return err
-		}
+	place, err := operated(places, name)
+	if err != nil {
+		return err
 	}
 	o.Earlier = before(places, place)
 	l, err := waitFor(place, o)
@@ -142,6 +161,22 @@ func Operate(flag, name string, o Options, f func(*Loader) error) error {
 	}
 	defer l.Close()
 	return f(l)
+}
+
+// Operated is the registry on which [Operate] would act for a name.
+func Operated(flag, name string) (Place, error) {
+	places, err := Open(flag)
+	if err != nil {
+		return Place{}, err
+	}
+	return operated(places, name)
+}
+
+func operated(places []Place, name string) (Place, error) {
+	if name == "" {
+		return places[0], nil
+	}
+	return known(places, name)
 }
 
 // known finds the first registry that has, or had, a command.

@@ -34,9 +34,7 @@ func (b *batch) settle() error {
 			verdicts[r.Command] = true
 		}
 	}
-	// Runs that are only counted make no generation of their own: until
-	// something else does, the journal has them.
-	b.countsOnly = len(verdicts) == 0 && !j.Full
+	b.counts = len(verdicts) == 0
 	for name := range verdicts {
 		// What lies on disk is for the next load to judge.
 		b.results[name] = b.keep(name, l.stamps(name), nil)
@@ -45,33 +43,54 @@ func (b *batch) settle() error {
 }
 
 // ended applies the end of one run and tells whether it changed more than a
-// count. A record of what is not known changes nothing.
+// count. A record of what is not known changes nothing, and a violation after
+// probation changes nothing but counts: who causes violations must not make
+// generations, which would push the history out.
 func (b *batch) ended(r state.Record) (changed bool) {
 	cur, known := b.command(r.Command)
 	if !known {
 		return false
 	}
 	next, action := cur.Ended(r.Revision, r.Violation, b.generation, r.Time, b.l.revoked)
-	b.verdict(cur, next, action)
+	b.verdict(cur, next, action, r.Run)
+	if action.Kind == life.ActionAlert {
+		b.alert(next, r, action)
+		was, _ := cur.Revision(r.Revision)
+		is, _ := next.Revision(r.Revision)
+		return was.State != is.State // the run was also the last of a probation
+	}
 	return action.Kind != life.ActionNone
 }
 
+// alert tells of a violation that changes nothing, once: the journal has its
+// record until something changes. Those before this loader's time were told by
+// who was there.
+func (b *batch) alert(c life.Command, r state.Record, a life.Action) {
+	if b.l.told[r.Run] || r.Time.Before(b.l.opened) {
+		return
+	}
+	rev, _ := c.Revision(r.Revision)
+	e := Event{Kind: Violated, Name: c.Name, Version: rev.Version, Digest: rev.Digest, Run: r.Run, Reason: a.Reason}
+	if to, ok := c.Current(); ok {
+		e.InForce = to.Version
+	}
+	b.alerts, b.events = append(b.alerts, r.Run), append(b.events, e)
+}
+
 // verdict stages what a verdict led to, and reports it. before is the command
-// as it was.
-func (b *batch) verdict(before, after life.Command, a life.Action) life.Command {
+// as it was, run the one that led to it, if any.
+func (b *batch) verdict(before, after life.Command, a life.Action, run string) life.Command {
 	b.stage(after)
 	rev, _ := before.Current()
-	e := Event{Name: after.Name, Version: rev.Version, Digest: rev.Digest, Reason: a.Reason}
+	e := Event{Name: after.Name, Version: rev.Version, Digest: rev.Digest, Run: run, Reason: a.Reason}
 	if to, ok := after.Current(); ok {
 		e.InForce = to.Version
 	}
 	switch a.Kind {
 	case life.ActionRevert:
-		e.Kind = Reverted
+		e.Kind, e.To = Reverted, a.To
 	case life.ActionQuarantine:
 		e.Kind = Quarantined
-	case life.ActionAlert:
-		e.Kind = Violated
 	default:
 		return after
 	}

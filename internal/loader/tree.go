@@ -276,7 +276,7 @@ func (b *batch) refuse(errs []*registry.TreeError) {
 			b.results[name] = b.keep(name, b.l.stale(c.stamps), &RejectedError{cause})
 		}
 	}
-	if !told && b.l.told != cause.Error() {
+	if !told && b.l.illegal != cause.Error() {
 		// What is at fault is in force as it lies on disk: something that it
 		// requires is gone.
 		cur, _ := b.command(errs[0].Name)
@@ -286,7 +286,7 @@ func (b *batch) refuse(errs []*registry.TreeError) {
 		}
 		b.events = append(b.events, e)
 	}
-	b.l.told = cause.Error()
+	b.l.illegal = cause.Error()
 }
 
 // Illegal lists the names of a Load whose tree was refused: what lies on disk

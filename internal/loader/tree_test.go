@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/sbx-project/sbx/registry"
+	"github.com/sbx-project/sbx/registry/life"
 )
 
 // needs puts a command that requires others.
@@ -186,7 +187,7 @@ func TestTreeBeforeTheChange(t *testing.T) {
 	s.must(os.Remove(s.base + "/registry/x.yaml"))
 	s.inForce("x")
 	l := s.open()
-	s.must(l.Rollback("a", "1.0.0", "test"))
+	s.must(l.Rollback("a", "1.0.0", life.Act{Who: "test"}))
 	s.must(l.Close())
 	s.put("c", "1.0.0")
 	if now, results, _ := s.inForce("c"); now != "a 1.0.0, c 1.0.0" {

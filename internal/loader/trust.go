@@ -13,8 +13,13 @@ func (l *Loader) readTrust() (err error) {
 	if err != nil {
 		return &RejectedError{err}
 	}
+	l.seen.Store(l.trust)
 	return nil
 }
+
+// Revoked tells whether the publishers files, as a change last read them, take
+// a revision back. It waits for no change that goes on.
+func (l *Loader) Revoked(r life.Revision) bool { return revokedBy(l.seen.Load(), r) }
 
 // verify decides whether a bundle may be parsed. Those that are built in are
 // part of this executable: who could change them need not sign.
@@ -26,6 +31,8 @@ func (l *Loader) verify(name string, raw *registry.Raw) (keyID string, err error
 }
 
 // revoked tells whether a revision was taken back, by its digest or its key.
-func (l *Loader) revoked(r life.Revision) bool {
-	return l.trust.Revoked(r.Digest) || r.KeyID != "" && l.trust.RevokedKey(r.KeyID)
+func (l *Loader) revoked(r life.Revision) bool { return revokedBy(l.trust, r) }
+
+func revokedBy(t *sign.Trust, r life.Revision) bool {
+	return t != nil && (t.Revoked(r.Digest) || r.KeyID != "" && t.RevokedKey(r.KeyID))
 }

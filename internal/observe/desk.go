@@ -5,8 +5,6 @@
 package observe
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 	"os"
 	"slices"
@@ -36,6 +34,9 @@ type Registry interface {
 	Commands() []admin.Command
 	// Generations lists those that are kept, newest first.
 	Generations() ([]admin.Generation, error)
+	// Operate carries out an operator's act, in the name of by. Errors are
+	// those of admin.Controller.
+	Operate(by string, act admin.Act, expected *uint64) (admin.Operated, error)
 }
 
 // Options of a desk. Audit, Events and Registry are required.
@@ -103,7 +104,7 @@ func (d *Desk) RunStarted(i daemon.RunInfo) error {
 	return nil
 }
 
-// RunEnded records how a run ended, and what it changed.
+// RunEnded records how a run ended. What it changed is told by Changed.
 func (d *Desk) RunEnded(i daemon.RunInfo, r *runner.Report) {
 	status, uid := r.ExitCode, i.Caller.UID
 	reason := ""
@@ -112,7 +113,7 @@ func (d *Desk) RunEnded(i daemon.RunInfo, r *runner.Report) {
 	}
 	rec := audit.Record{
 		Event: audit.Run, Run: i.Run, Command: i.Command, Version: i.Version, Revision: i.Revision, Generation: i.Generation, Caller: caller(i.Caller), Args: i.Args,
-		Outcome: string(r.Outcome), ExitCode: &status, Signal: int(r.Signal), Step: r.Step, Wall: r.Usage.Wall.Seconds(), RevertedTo: r.RevertedTo, Reason: reason,
+		Outcome: string(r.Outcome), ExitCode: &status, Signal: int(r.Signal), Step: r.Step, Wall: r.Usage.Wall.Seconds(), Reason: reason,
 	}
 	e := admin.Event{
 		Kind: admin.RunEnded, Run: i.Run, Command: i.Command, Version: i.Version, Revision: i.Revision, Generation: i.Generation, UID: &uid,
@@ -129,11 +130,6 @@ func (d *Desk) RunEnded(i daemon.RunInfo, r *runner.Report) {
 	}
 	d.record(rec)
 	d.opt.Events.Publish(e)
-	if r.RevertedTo != "" {
-		why := "violation of run " + i.Run
-		d.record(audit.Record{Event: audit.Revert, Command: i.Command, Run: i.Run, Revision: i.Revision, RevertedTo: r.RevertedTo, Reason: why})
-		d.opt.Events.Publish(admin.Event{Kind: admin.Reverted, Command: i.Command, Run: i.Run, Revision: r.RevertedTo, Reason: why})
-	}
 }
 
 // Refused records a request that became no run.
@@ -162,11 +158,16 @@ func (d *Desk) Reloaded(r daemon.Reload) {
 // Change is what happened to one command, by a change on disk, a violation or
 // an operator.
 type Change struct {
-	Kind                       admin.Kind
-	Command, Version, Revision string
-	// InForce is the version in force afterwards; Generation the number.
-	InForce    string
-	Generation uint64
+	Kind admin.Kind
+	// Version and Revision are what the change is about: what was put in
+	// force, refused, or taken out. Run is the run that led to it, if any.
+	Command, Run, Version, Revision string
+	// InForce is the version in force afterwards, To its digest after a
+	// Reverted; Generation the number.
+	InForce, To string
+	Generation  uint64
+	// Operator is set for what a person did, which has a record of its own.
+	Operator bool
 	// Verdict is 200, 409, 412, or 0 where none was asked; Reason says why.
 	Verdict int
 	Reason  string
@@ -178,7 +179,9 @@ func (d *Desk) Changed(c Change) {
 	event := audit.Change
 	switch c.Kind {
 	case admin.Reverted:
-		event = audit.Revert
+		if !c.Operator {
+			event = audit.Revert
+		}
 	case admin.Quarantine:
 		event = audit.Quarantine
 	case admin.NotTaken:
@@ -187,9 +190,11 @@ func (d *Desk) Changed(c Change) {
 		d.keep(daemon.Reload{Generation: c.Generation, Changed: []string{c.Command}, Time: time.Now()})
 	}
 	d.record(audit.Record{
-		Event: event, Command: c.Command, Version: c.Version, Revision: c.Revision, Generation: c.Generation, Outcome: string(c.Kind), Verdict: c.Verdict, Reason: c.Reason, RevertedTo: c.InForce,
+		Event: event, Command: c.Command, Run: c.Run, Version: c.Version, Revision: c.Revision, Generation: c.Generation, Outcome: string(c.Kind), Verdict: c.Verdict, Reason: c.Reason, RevertedTo: c.To,
 	})
-	d.opt.Events.Publish(admin.Event{Kind: c.Kind, Command: c.Command, Version: c.Version, Revision: c.Revision, Generation: c.Generation, Reason: c.Reason})
+	d.opt.Events.Publish(admin.Event{
+		Kind: c.Kind, Command: c.Command, Run: c.Run, Version: c.Version, Revision: c.Revision, InForce: c.InForce, Generation: c.Generation, Reason: c.Reason,
+	})
 }
 
 // keep remembers a reload, in the API's form.
@@ -298,65 +303,6 @@ func (d *Desk) Runs() admin.Runs {
 		return 1
 	})
 	return res
-}
-
-// Reload carries out what an operator asked for. The daemon tells Reloaded
-// before it returns.
-func (d *Desk) Reload(ctx context.Context, by admin.Actor, expected *uint64) (admin.Reload, error) {
-	d.reloading.Lock()
-	server := d.attached()
-	if server == nil {
-		d.reloading.Unlock()
-		return admin.Reload{}, errStarting
-	}
-	if expected != nil && *expected != d.opt.Registry.Generation() {
-		d.reloading.Unlock()
-		return admin.Reload{}, admin.ErrGeneration
-	}
-	d.act(by, "reload", "")
-	// Who asked may go; the reload does not stop in its middle.
-	done := make(chan admin.Reload, 1)
-	go func() {
-		defer d.reloading.Unlock()
-		res := view(server.Reload())
-		d.mu.Lock()
-		res.LastSuccess = d.lastOK
-		d.mu.Unlock()
-		done <- res
-	}()
-	select {
-	case res := <-done:
-		return res, nil
-	case <-ctx.Done():
-		return admin.Reload{}, ctx.Err()
-	}
-}
-
-// errStarting is the answer before Attach.
-var errStarting = errors.New("the daemon is still starting")
-
-// Kill ends a run.
-func (d *Desk) Kill(by admin.Actor, run string) error {
-	server := d.attached()
-	if server == nil || !server.Kill(run) {
-		return admin.ErrNoRun
-	}
-	d.act(by, "kill", run)
-	return nil
-}
-
-// act records what a person did.
-func (d *Desk) act(by admin.Actor, what, run string) {
-	rec := audit.Record{Event: audit.Operator, Run: run, Reason: what}
-	e := admin.Event{Kind: admin.Operator, Run: run, Reason: what}
-	if by.UID != nil {
-		rec.Caller = &audit.Caller{UID: *by.UID}
-		e.UID = by.UID
-	} else {
-		rec.Why = "by token from " + by.Address
-	}
-	d.record(rec)
-	d.opt.Events.Publish(e)
 }
 
 func orEmpty[T any](list []T) []T {

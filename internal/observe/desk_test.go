@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -43,6 +45,12 @@ func (r registry) Generation() uint64        { return r.generation }
 func (r registry) Commands() []admin.Command { return nil }
 func (r registry) Generations() ([]admin.Generation, error) {
 	return []admin.Generation{{Generation: 7}}, nil
+}
+func (r registry) Operate(by string, act admin.Act, expected *uint64) (admin.Operated, error) {
+	if act.To == "0.0.0" {
+		return admin.Operated{}, &admin.ActError{Status: 409, Err: errors.New("no such revision")}
+	}
+	return admin.Operated{Generation: r.generation + 1, Moved: []admin.Moved{{Command: act.Command, To: act.To, Reason: by + ": " + act.Reason}}}, nil
 }
 
 func newDesk(t *testing.T) (*Desk, *server, *audit.Log, string) {
@@ -91,14 +99,13 @@ func TestRun(t *testing.T) {
 		t.Errorf("not recorded before it starts: %s", text)
 	}
 	d.RunEnded(info, &runner.Report{
-		ExitCode: 159, Outcome: runner.Violation, Run: "run-1", RevertedTo: "sha256:02", Layers: []runner.Layer{{Name: "landlock", State: runner.Degraded}, {Name: "seccomp", State: runner.Applied}},
+		ExitCode: 159, Outcome: runner.Violation, Run: "run-1", RevertedTo: "2.4.0", Layers: []runner.Layer{{Name: "landlock", State: runner.Degraded}, {Name: "seccomp", State: runner.Applied}},
 		Violations: []runner.Call{{Kind: "syscall", Syscall: "ptrace", NR: 101, Args: [6]uint64{0xdead}, Path: "/x"}},
 	})
 	d.Refused(daemon.Refusal{Caller: info.Caller, Command: "jq", Status: 126, Reason: "not in allow", Time: time.Now()})
 	text := written(t, dir)
 	for _, want := range []string{
-		`"outcome":"violation","exit-code":159`, `"violations":[{"kind":"syscall","syscall":"ptrace","nr":101`, `"degraded":["landlock"]`, `"event":"revert"`, `"reverted-to":"sha256:02"`,
-		`"event":"refusal","command":"jq"`, `"reason":"not in allow"`,
+		`"outcome":"violation","exit-code":159`, `"violations":[{"kind":"syscall","syscall":"ptrace","nr":101`, `"degraded":["landlock"]`, `"event":"refusal","command":"jq"`, `"reason":"not in allow"`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s in %s", want, text)
@@ -107,8 +114,12 @@ func TestRun(t *testing.T) {
 	if strings.Contains(text, "57005") { // 0xdead
 		t.Error("an argument of a call is in the log")
 	}
-	want := []admin.Kind{admin.RunStarted, admin.RunEnded, admin.Reverted, admin.RunRefused}
-	if got := events(d); len(got) != 4 || got[0] != want[0] || got[1] != want[1] || got[2] != want[2] || got[3] != want[3] {
+	// The revert is told by Changed, and by nobody else.
+	if strings.Contains(text, "revert") {
+		t.Errorf("the run tells of a revert: %s", text)
+	}
+	want := []admin.Kind{admin.RunStarted, admin.RunEnded, admin.RunRefused}
+	if got := events(d); !slices.Equal(got, want) {
 		t.Errorf("events %v, want %v", got, want)
 	}
 	// A run that cannot be recorded does not start, and nobody is told that
@@ -117,7 +128,7 @@ func TestRun(t *testing.T) {
 	if err := d.RunStarted(info); !errors.Is(err, audit.ErrClosed) {
 		t.Errorf("without an audit log: %v", err)
 	}
-	if len(events(d)) != 4 || d.Status().Audit.Error == "" {
+	if len(events(d)) != 3 || d.Status().Audit.Error == "" {
 		t.Errorf("%v, %+v", events(d), d.Status().Audit)
 	}
 	if res, err := audit.VerifyDir(dir, nil); err != nil || res.Broken != nil || res.Open != 0 {
@@ -132,8 +143,7 @@ func TestReload(t *testing.T) {
 	}
 	d.Attach(s)
 	s.reload = daemon.Reload{Generation: 8, Changed: []string{"b", "a"}, Time: time.Now()}
-	uid := uint32(1000)
-	res, err := d.Reload(t.Context(), admin.Actor{UID: &uid}, nil)
+	res, err := d.Reload(t.Context(), admin.Actor{Peer: &admin.Peer{UID: 1000, GID: 1000, PID: 42}}, nil)
 	if err != nil || !res.Loaded || res.LastSuccess == nil || res.Changed[0] != "a" || res.Rejected == nil {
 		t.Errorf("%+v, %v", res, err)
 	}
@@ -149,13 +159,18 @@ func TestReload(t *testing.T) {
 	if last := d.Status().Reload; last.Loaded || last.Rejected[0].Verdict != 412 || last.LastSuccess == nil {
 		t.Errorf("a bad bundle: %+v", last)
 	}
-	d.Changed(Change{Kind: admin.Reverted, Command: "old", Generation: 10, InForce: "1.0.0", Reason: "violation"})
+	d.Changed(Change{Kind: admin.Reverted, Command: "old", Run: "run-1", Version: "2.0.0", Revision: "sha256:02", Generation: 10, InForce: "1.0.0", To: "sha256:01", Reason: "violation"})
+	d.Changed(Change{Kind: admin.Reverted, Command: "new", Version: "2.0.0", Revision: "sha256:02", Generation: 11, InForce: "1.0.0", To: "sha256:01", Operator: true, Reason: "by hand"})
+	d.Changed(Change{Kind: admin.Damaged, Generation: 11, Reason: "generation 7 is damaged"})
 	six := uint64(6)
 	if _, err := d.Reload(t.Context(), admin.Actor{}, &six); !errors.Is(err, admin.ErrGeneration) {
 		t.Errorf("another generation: %v", err)
 	}
 	text := written(t, dir)
-	for _, want := range []string{`"event":"operator","caller":{"uid":1000`, `"why":"by token from 127.0.0.1:9"`, `"event":"reload","generation":8,"verdict":200`, `"outcome":"rejected"`, `"event":"change","command":"old","generation":9`, `"verdict":412`, `"event":"revert","command":"old"`} {
+	for _, want := range []string{`"event":"operator","caller":{"uid":1000`, `"why":"by token from 127.0.0.1:9"`, `"event":"reload","generation":8,"verdict":200`, `"outcome":"rejected"`, `"event":"change","command":"old","generation":9`, `"verdict":412`,
+		`"event":"revert","run":"run-1","command":"old","version":"2.0.0","revision":"sha256:02","generation":10,"outcome":"reverted","reverted-to":"sha256:01","reason":"violation"`,
+		`"event":"change","command":"new","version":"2.0.0","revision":"sha256:02","generation":11,"outcome":"reverted","reverted-to":"sha256:01","reason":"by hand"`,
+		`"event":"change","generation":11,"outcome":"damaged","reason":"generation 7 is damaged"`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s in %s", want, text)
 		}
@@ -193,6 +208,42 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// TestOperate: an act is recorded with who, what and why before it is carried
+// out, and is not carried out when it cannot be recorded.
+func TestOperate(t *testing.T) {
+	d, s, log, dir := newDesk(t)
+	by := admin.Actor{Peer: &admin.Peer{UID: uint32(os.Geteuid()), GID: 7, PID: 42}}
+	act := admin.Act{Verb: admin.Rollback, Command: "db.backup", To: "1.0.0", Reason: "it is slow"}
+	if _, err := d.Operate(by, act, nil); !errors.Is(err, errStarting) {
+		t.Errorf("too early: %v", err)
+	}
+	d.Attach(s)
+	res, err := d.Operate(by, act, nil)
+	if err != nil || res.Generation != 8 || res.Moved[0].Reason != name(by)+": it is slow" || name(by) == "" {
+		t.Errorf("%+v, %v", res, err)
+	}
+	if _, err = d.Operate(admin.Actor{Address: "127.0.0.1:9"}, admin.Act{Verb: admin.Rollback, Command: "x", To: "0.0.0", Reason: "so"}, nil); err == nil {
+		t.Error("carried out")
+	}
+	text := written(t, dir)
+	for _, want := range []string{
+		`"event":"operator","command":"db.backup","caller":{"uid":` + strconv.Itoa(os.Geteuid()) + `,"gid":7,"pid":42},"reason":"rollback db.backup to 1.0.0","why":"it is slow"`,
+		`"event":"operator","command":"x","reason":"rollback x to 0.0.0","why":"by token from 127.0.0.1:9: so"`,
+		`"event":"operator","command":"x","outcome":"refused","reason":"rollback x to 0.0.0: no such revision","why":"by token from 127.0.0.1:9: so"`,
+	} {
+		if strings.Count(text, want) != 1 {
+			t.Errorf("no %s in %s", want, text)
+		}
+	}
+	if got := events(d); len(got) != 2 || got[0] != admin.Operator {
+		t.Errorf("events %v", got)
+	}
+	log.Close()
+	if _, err := d.Operate(by, act, nil); !errors.Is(err, audit.ErrClosed) {
+		t.Errorf("without an audit log: %v", err)
+	}
+}
+
 func TestCommand(t *testing.T) {
 	now := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
 	rev := func(digest, version string, s life.State) life.Revision {
@@ -217,6 +268,13 @@ func TestCommand(t *testing.T) {
 		if got := Command(tt.c, now, nil, "/r"); !tt.want(got) || got.Registry != "/r" {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+	old, older := rev("d1", "1.0.0", life.Retired), rev("d0", "0.9.0", life.Retired)
+	now2 := rev("d2", "2.0.0", life.Active)
+	now2.Summary = "Dump one database"
+	c := life.Command{Name: "a", InForce: "d2", Revisions: []life.Revision{now2, old, older}}
+	if got := Command(c, now, func(r life.Revision) bool { return r.Digest == "d1" }, ""); got.Previous == nil || got.Previous.Version != "0.9.0" || got.Summary != "Dump one database" {
+		t.Errorf("with 1.0.0 revoked: %+v, %+v", got, got.Previous)
 	}
 	for s := life.Candidate; s <= life.Retired; s++ {
 		known := false

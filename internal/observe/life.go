@@ -7,8 +7,9 @@ import (
 	"github.com/sbx-project/sbx/registry/life"
 )
 
-// Command is what the API says of a command. revoked may be nil; registry is
-// the directory that it comes from.
+// Command is what the API says of a command. revoked says what it would not
+// return to; nil: nothing is revoked. registry is the directory that it comes
+// from.
 func Command(c life.Command, now time.Time, revoked life.Revoked, registry string) admin.Command {
 	out := admin.Command{Name: c.Name, Generation: c.Generation, Reason: c.Refusal, Registry: registry, Floor: c.Floor, State: admin.Absent}
 	if c.Refusal != "" {
@@ -18,6 +19,7 @@ func Command(c life.Command, now time.Time, revoked life.Revoked, registry strin
 	if inForce {
 		since := current.Since.UTC()
 		out.State, out.Version, out.Revision, out.Since = admin.State(current.State.String()), current.Version, current.Digest, &since
+		out.Summary = current.Summary
 		out.Reason, out.Runs, out.Violations, out.LastViolation = current.Reason, current.Runs, current.Violations, current.LastViolation
 		out.RevertsLeft = revertsLeft(c, current, now)
 	}
@@ -32,6 +34,7 @@ func Command(c life.Command, now time.Time, revoked life.Revoked, registry strin
 			// Why nothing is in force.
 			since := r.Since.UTC()
 			out.State, out.Version, out.Revision, out.Since = admin.State(r.State.String()), r.Version, r.Digest, &since
+			out.Summary = r.Summary
 		}
 		if out.LastViolation == "" {
 			out.LastViolation = r.LastViolation

@@ -64,6 +64,10 @@ type Snapshot struct {
 	By, Why string
 	// Changed are the names that differ from the parent, sorted.
 	Changed []string
+	// Counted are names of which nothing but counts of runs differs, for
+	// Commit only. A generation that has changed nothing else is removed by
+	// the commit after it: who makes runs must not push the history out.
+	Counted []string
 	// Commands are by name.
 	Commands map[string]life.Command
 }

@@ -84,8 +84,9 @@ func (c *Chain) commit(s *Snapshot) error {
 	if err := c.publish(r.Generation, data); err != nil {
 		return err
 	}
+	before := c.parent
 	c.parent = &parent{root: r, sum: sum(data)}
-	c.prune()
+	c.prune(before)
 	return nil
 }
 
@@ -103,7 +104,7 @@ func (c *Chain) build(s *Snapshot) (*root, map[string][]byte, error) {
 		for key, ref := range c.parent.root.Shards {
 			r.Shards[key] = ref
 		}
-		for _, name := range r.Changed {
+		for _, name := range slices.Concat(r.Changed, s.Counted) {
 			touched[shardOf(name)] = true
 		}
 	} else {
@@ -209,14 +210,22 @@ func (c *Chain) undo(name string) error {
 	return c.disk.syncName(opSyncDir, generationsDir)
 }
 
-// prune removes root objects beyond Keep. What cannot be removed now is tried
-// again by the next commit: it costs space and nothing else.
-func (c *Chain) prune() {
-	all, err := c.numbers()
-	if err != nil || len(all) <= Keep {
+// prune removes root objects beyond Keep, and the one before the newest when it
+// only counted. One that only counts comes besides. What cannot be removed now
+// is tried again by the next commit: it costs space and nothing else.
+func (c *Chain) prune(before *parent) {
+	if before != nil && before.root.counts() && c.disk.remove(generationName(before.root.Generation), false) != nil {
 		return
 	}
-	for _, n := range all[Keep:] {
+	keep := Keep
+	if c.parent.root.counts() {
+		keep++
+	}
+	all, err := c.numbers()
+	if err != nil || len(all) <= keep {
+		return
+	}
+	for _, n := range all[keep:] {
 		if c.disk.remove(generationName(n), false) != nil {
 			return
 		}

@@ -55,6 +55,9 @@ type root struct {
 	Shards map[string]reference `json:"shards"`
 }
 
+// counts tells whether nothing but counts changed.
+func (r *root) counts() bool { return len(r.Changed) == 0 && r.Parent != nil }
+
 // link names a root object by number and by the sha256 of its bytes in hex.
 type link struct {
 	Generation uint64 `json:"generation"`

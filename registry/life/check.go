@@ -111,7 +111,7 @@ func (r *Revision) check() error {
 	if err := checkIdentity(*r); err != nil {
 		return err
 	}
-	for _, s := range append([]string{r.KeyID, r.Reason, r.Host, r.LastViolation}, r.Requires...) {
+	for _, s := range append([]string{r.Summary, r.KeyID, r.Reason, r.Host, r.LastViolation}, r.Requires...) {
 		if err := checkText(s); err != nil {
 			return err
 		}

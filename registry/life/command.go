@@ -38,6 +38,8 @@ type Revision struct {
 	Digest string `json:"digest"`
 	// Version is the manifest's, a semantic version without a leading v.
 	Version string `json:"version"`
+	// Summary is the manifest's, for who shows the command.
+	Summary string `json:"summary,omitempty"`
 	// Counter is the version vector; empty: the version decides.
 	Counter map[string]uint64 `json:"counter,omitempty"`
 	// KeyID names the key of a verified signature; empty: unsigned.
