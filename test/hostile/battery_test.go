@@ -13,25 +13,35 @@ import (
 // each under a policy that kills and one that answers with an errno.
 func callers() []caller {
 	if os.Geteuid() != 0 {
-		return []caller{{"user", uint32(os.Getuid()), "kill"}, {"user-errno", uint32(os.Getuid()), "errno"}}
+		self := uint32(os.Getuid())
+		return []caller{{name: "user", uid: self, verdict: "kill"}, {name: "user-errno", uid: self, verdict: "errno"}}
 	}
-	return []caller{{"root", 0, "kill"}, {"user", ordinary, "kill"}, {"root-errno", 0, "errno"}, {"user-errno", ordinary, "errno"}}
+	return []caller{
+		{name: "root", verdict: "kill"}, {name: "user", uid: ordinary, verdict: "kill"},
+		{name: "root-errno", verdict: "errno"}, {name: "user-errno", uid: ordinary, verdict: "errno"},
+	}
 }
 
-// TestBattery runs every act of the table for every caller.
+// TestBattery runs every act of the table for every caller; in a guest the
+// callers take turns (turns_test.go).
 func TestBattery(t *testing.T) {
 	needProgram(t)
 	sbx := needSbx(t)
-	for _, c := range callers() {
+	everyone, share := callers(), testShare(t)
+	for _, c := range everyone {
 		t.Run(c.name, func(t *testing.T) {
 			testenv.NoLeaks(t, testenv.Watch{Programs: []string{"hostile"}})
 			s := newSuite(t, sbx, c)
 			s.probe(t)
-			for _, a := range all() {
+			for i, a := range all() {
 				if a.setup == nil {
 					t.Fatalf("%s has no setup", a.name)
 				}
+				if guest() && (!due(i, share) || taker(i, a, everyone).name != c.name) {
+					continue
+				}
 				t.Run(fmt.Sprintf("%02d/%s", a.line, a.name), func(t *testing.T) {
+					pin(t, a, c)
 					if a.needs != nil {
 						a.needs(t, c)
 					}
@@ -80,7 +90,7 @@ func (s *suite) act(t *testing.T, a act) {
 // escape is not reported again for each later act.
 func (s *suite) restore(t *testing.T) {
 	t.Helper()
-	s.sealed = manifest(t, s.ro, s.out)
+	s.sealed = s.manifest(t)
 	if gone(s.victim.Process.Pid) {
 		t.Log("the victim is gone: later acts against it are void")
 	}

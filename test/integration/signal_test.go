@@ -125,6 +125,9 @@ func TestStopped(t *testing.T) {
 // the next run.
 func TestKilled(t *testing.T) {
 	rounds := rounds(200)
+	if !soak() && !guest() {
+		rounds = 500
+	}
 	each(t, func(t *testing.T, h *host) {
 		testenv.NoLeaks(t)
 		wantEnd(t, h.run(t, h.act("", "exit", "0")), 0, "ok") // compiles the plan
