@@ -41,10 +41,14 @@ func (r *run) bound() bool {
 	case r.Leaves != nil:
 		r.parent = r.Leaves
 	default:
-		r.parent, r.noLeaf = cgroup.Open("")
+		if r.noLeaf = weak.Err("cgroup-open"); r.noLeaf == nil {
+			r.parent, r.noLeaf = cgroup.Open("")
+		}
 	}
 	if r.noLeaf == nil && r.leaf == nil {
-		r.leaf, r.noLeaf = r.parent.Create("run-" + r.report.Run)
+		if r.noLeaf = weak.Err("cgroup-create"); r.noLeaf == nil {
+			r.leaf, r.noLeaf = r.parent.Create("run-" + r.report.Run)
+		}
 	}
 	if r.noLeaf != nil && r.parent != nil {
 		// There is a place for leaves, and this one could not be made (it is
@@ -62,7 +66,11 @@ func (r *run) bound() bool {
 		limits.PidsMax += 2 // init and its watcher
 	}
 	if r.noLeaf == nil {
-		held = r.leaf.Set(limits)
+		if err := weak.Err("cgroup-set"); err != nil {
+			held = unheld(limits, err)
+		} else {
+			held = r.leaf.Set(limits)
+		}
 		r.config.CgroupFD = r.leaf.FD()
 		r.layer("cgroup", Applied, "")
 	} else {
@@ -235,7 +243,11 @@ func (w watch) passed(r *run) (Outcome, bool) {
 // release gives up what prepare made.
 func (r *run) release() {
 	if r.leaf != nil && !weak.Off("leaf") {
-		r.leaf.Delete(time.Second)
+		if weak.Err("cgroup-delete") != nil {
+			r.leaf.Close()
+		} else {
+			r.leaf.Delete(time.Second)
+		}
 		r.leaf = nil
 	}
 	if r.parent != nil && r.parent != r.Leaves {
