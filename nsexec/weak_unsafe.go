@@ -30,6 +30,7 @@ var stepsOf = map[string][]string{
 	"keyring":      {`make "a session keyring"`},
 	"personality":  {`reset "personality, scheduling and timer slack"`},
 	"orphan":       {`set "the parent-death signal"`},
+	"oom":          {`set "the memory killer's score"`},
 }
 
 // attrsOf are the mount attributes that a measure consists of.

@@ -50,6 +50,8 @@ type suite struct {
 	sbx    string
 	policy string
 	next   atomic.Int64
+	// unwritten counts the acts whose preparation a read-only tree refused.
+	unwritten int
 }
 
 func newSuite(t *testing.T, sbx string, c caller) *suite {

@@ -29,6 +29,9 @@ const (
 	once = `mem-one mem-eight mem-thirty mem-eight-groups mem-memfd mem-page-tables mem-tmpfs mem-tmpfs-unlinked mem-shm-dir mem-pipes mem-locked
 		mem-sysv-detached mem-msgqueues mem-semaphores mem-shared-dropped mem-socketpairs pids-fork pids-sessions pids-chain pids-threads ptys late-mount
 		endless-spin endless-sleep endless-children endless-relay endless-vfork endless-write endless-stopped cpu-spin`
+	// ofUserNS is about the namespace that there is none of where they are
+	// disabled.
+	ofUserNS = "private-user"
 	// emulated is not for QEMU's processor: a far return to a 32-bit segment
 	// faults inside the kernel there (seen with 7.2 on 6.1 and 6.12, without
 	// any sandbox as well).
@@ -130,7 +133,7 @@ func TestPinned(t *testing.T) {
 			t.Errorf("act %s: long is %v, and the list of what is tried once says otherwise", a.name, a.long)
 		}
 	}
-	for _, name := range strings.Fields(weaknesses + " " + counted + " " + countedOrRoot + " " + once + " " + emulated) {
+	for _, name := range strings.Fields(weaknesses + " " + counted + " " + countedOrRoot + " " + once + " " + ofUserNS + " " + emulated) {
 		if !names[name] {
 			t.Errorf("%s is pinned as skipped, and there is no such act", name)
 		}
