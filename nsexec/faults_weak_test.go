@@ -130,3 +130,18 @@ func TestStubFaults(t *testing.T) {
 		}
 	}
 }
+
+// TestVerifyMatters takes away what no act of the battery can show, since it
+// is about a moment between a check and a launch: without it a program that is
+// not the one that was registered is executed.
+func TestVerifyMatters(t *testing.T) {
+	p := testPlan(t)
+	p.Exec.Identity.CtimeNs++
+	if r, c, _, _ := run(t, p, "exit", "0"); r.Kind != Failed || unix.Errno(r.Errno) != unix.ESTALE {
+		t.Errorf("with the measure in place: %+v at %q, want ESTALE", r, c.StepName(r.Step))
+	}
+	t.Setenv("SBX_WEAK", "verify")
+	if r, c, _, _ := run(t, p, "exit", "0"); r.Kind != Exited || r.Status != 0 {
+		t.Errorf("without it: %+v at %q, want the program's own end", r, c.StepName(r.Step))
+	}
+}
