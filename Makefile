@@ -56,6 +56,7 @@ test-host: setup build
 
 # As root. It says for each measure which test falls, and fails if none does.
 test-weak: setup
+	SBX_TEST_ROOT=1 go test -count=1 -tags weak -run 'Faults|Matters' ./nsexec
 	SBX_TEST_ROOT=1 go test -count=1 -timeout 20m -tags weak -v ./test/weak | grep --line-buffered -v '^ *\(===\|---\) *\(RUN\|PASS\)'
 
 soak: setup build

@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/weak"
 )
 
 // A stub is a launch that has stopped before its first step that depends on a
@@ -52,6 +54,9 @@ type Stub struct {
 // Rlimits do not count yet. The caller must answer init's NeedMaps, and then
 // call Launch or Discard.
 func Prepare(c Config) (*Stub, error) {
+	if err := weak.Err("stub-prepare"); err != nil {
+		return nil, errors.New("prepare: " + err.Error())
+	}
 	child, p, err := start(c, true)
 	if err != nil {
 		return nil, err
@@ -72,6 +77,9 @@ func (s *Stub) Discard() {
 // stub still has to be discarded. unix.EPIPE: init has gone; its last record
 // says why.
 func (s *Stub) Launch(c Config) error {
+	if err := weak.Err("stub-launch"); err != nil {
+		return err
+	}
 	if s.late >= 0 {
 		lateMu.Lock()
 		defer lateMu.Unlock()
@@ -143,6 +151,9 @@ func (p *program) carrySecrets() {
 
 // mapRegion maps the region, for nobody yet.
 func (p *program) mapRegion() error {
+	if err := weak.Err("stub-region"); err != nil {
+		return errors.New("mmap: " + err.Error())
+	}
 	at, _, e := unix.RawSyscall6(unix.SYS_MMAP, 0, regionSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE, ^uintptr(0), 0)
 	if e != 0 {
 		return errors.New("mmap: " + e.Error())

@@ -29,6 +29,7 @@ type watcher struct {
 	wait  unix.Timespec
 	done  [1]unix.PollFd // an eventfd: nothing is there, and the thread ends
 	one   uint64
+	step  uint32 // whose failure it is that there is no thread
 	tid   uintptr
 	stack uintptr         // its end
 	act   kernelSigaction // of the signal that wakes it
@@ -79,6 +80,7 @@ func (p *program) prepareWatch() {
 	w.mask = 1 << (wakeSignal - 1)
 	w.one = 1
 	p.begin("make", "", "init's watcher")
+	w.step = uint32(p.step)
 	if p.image == nil {
 		w.place(addr(p.mem.alloc(watchStack)))
 	}
@@ -109,7 +111,7 @@ func startWatch(w *world) {
 	const flags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD | unix.CLONE_SYSVSEM
 	tid, e := cloneThread(flags, w.watch.stack, uintptr(unsafe.Pointer(w)))
 	if e != 0 {
-		exit(statusFailed)
+		fail(w, w.watch.step, uint32(e)) // a full process table
 	}
 	w.watch.tid = tid
 }

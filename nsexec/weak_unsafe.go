@@ -30,6 +30,7 @@ var stepsOf = map[string][]string{
 	"keyring":      {`make "a session keyring"`},
 	"personality":  {`reset "personality, scheduling and timer slack"`},
 	"orphan":       {`set "the parent-death signal"`},
+	"oom":          {`set "the memory killer's score"`},
 }
 
 // attrsOf are the mount attributes that a measure consists of.
@@ -64,6 +65,8 @@ func (p *program) weakenOp(o *op) {
 		}
 	}
 	switch {
+	case o.nr == opVerify && weak.Off("verify"):
+		*o = op{nr: opZero, step: o.step}
 	case o.nr == unix.SYS_CLOSE_RANGE && weak.Off("descriptors"),
 		(o.nr == unix.SYS_PIVOT_ROOT || o.nr == unix.SYS_UMOUNT2) && weak.Off("pivot"):
 		*o = op{nr: opZero, step: o.step}

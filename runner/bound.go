@@ -38,10 +38,14 @@ func (r *run) bound() bool {
 	case r.Leaves != nil:
 		r.parent = r.Leaves
 	default:
-		r.parent, r.noLeaf = cgroup.Open("")
+		if r.noLeaf = weak.Err("cgroup-open"); r.noLeaf == nil {
+			r.parent, r.noLeaf = cgroup.Open("")
+		}
 	}
 	if r.noLeaf == nil && r.leaf == nil {
-		r.leaf, r.noLeaf = r.parent.Create("run-" + r.report.Run)
+		if r.noLeaf = weak.Err("cgroup-create"); r.noLeaf == nil {
+			r.leaf, r.noLeaf = r.parent.Create("run-" + r.report.Run)
+		}
 	}
 	if r.noLeaf != nil && r.parent != nil {
 		// There is a place for leaves, and this one could not be made (it is
@@ -58,9 +62,12 @@ func (r *run) bound() bool {
 		limits.PidsMax += 2 // init and its watcher
 	}
 	if r.noLeaf == nil {
-		if r.Adopt != nil {
+		switch err := weak.Err("cgroup-set"); {
+		case err != nil:
+			r.held = unheld(limits, err)
+		case r.Adopt != nil:
 			r.held = r.leaf.Holds(limits, r.Adopt.Controllers)
-		} else {
+		default:
 			r.held = r.leaf.Set(limits)
 		}
 		r.config.CgroupFD = r.leaf.FD()
@@ -240,7 +247,11 @@ func (r *run) release() {
 		r.waited = true
 	}
 	if r.leaf != nil && !weak.Off("leaf") {
-		r.leaf.Delete(time.Second)
+		if weak.Err("cgroup-delete") != nil {
+			r.leaf.Close()
+		} else {
+			r.leaf.Delete(time.Second)
+		}
 		r.leaf = nil
 	}
 	if r.parent != nil && r.parent != r.Leaves {

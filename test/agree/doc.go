@@ -14,11 +14,7 @@
 // built. SBX_TEST_PROBE is the compiled testdata/probe.c, else gcc compiles it;
 // a guest has no compiler. SBX_AGREE_POLICIES is how many policies there are
 // (60), SBX_AGREE_SEED what they are generated from, SBX_AGREE_KEEP a
-// directory for those on which something did not agree.
-//
-// In a guest of test/vm, after compiling the probe with the flags of
-// main_test.go to bin/agree-probe:
-//
-//	SBX_TEST_BIN=/vm/bin SBX_TEST_PROBE=/vm/bin/agree-probe go test -count=1 \
-//		-exec "$(make -s vm-exec VM_FILES=$PWD/bin/agree-probe=/vm/bin/agree-probe)" ./test/agree
+// directory for those on which something did not agree. In a guest of test/vm
+// the callers take turns, and with SBX_TEST_SHARE=N one of N policies is tried,
+// another one each day; `make test` and `make test-vm-hostile` pass the probe in.
 package agree

@@ -20,6 +20,9 @@ import (
 func TestBare(t *testing.T) {
 	needProgram(t)
 	testenv.Root(t)
+	if guest() {
+		t.Skip("that the acts do something is shown on the host: a guest lacks files that they look for")
+	}
 	n := 0
 	for _, a := range all() {
 		if !a.bare {
@@ -57,7 +60,7 @@ func (s *suite) bare(t *testing.T, a act) bareResult {
 	if a.weak {
 		line = []string{s.self, "+weak", "--"}
 	}
-	line = append(append(line, s.self, a.name), s.args...)
+	line = append(append(line, s.self, a.name), s.told()...)
 	ctx, cancel := context.WithTimeout(t.Context(), slow(30*time.Second))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)

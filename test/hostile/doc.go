@@ -9,6 +9,11 @@
 // and TestBattery. TestBare starts the same acts without a sandbox and demands
 // that they get through, so that no act passes because it does nothing.
 //
+// In a guest of test/vm each act is tried by one caller, and of those with
+// SBX_TEST_SHARE=N by one in N, others each day (turns_test.go): `make test`
+// does that, `make test-vm-hostile` tries all. Acts that may be skipped where
+// nothing is missing are pinned by name.
+//
 // The battery needs SBX_TEST_BIN (the directory of sbx), and gcc with a static
 // libc or SBX_TEST_HOSTILE (the built program). It proves nothing about acts
 // that are not in it.

@@ -8,11 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,15 +27,20 @@ const ordinary = 1000
 type fixture struct {
 	base, ro, rw, out, bin, self, home string
 
-	// said counts what the host's sockets and the FIFO received.
+	// said counts what the host's sockets received.
 	said atomic.Int64
+	// fifo is the reading end of the FIFO in ro; escaped empties it.
+	fifo int
 	// tool holds the suite's own copies of sbx and sbxd: a process is theirs
 	// by the identity of its executable.
 	tool []string
 	// victim is a process of the ordinary user that nothing inside may signal.
 	victim *exec.Cmd
-	// sealed is the manifest of ro and out as they must stay.
+	// sealed is the manifest of ro and out as they must stay, made what their
+	// files held when it was first taken.
 	sealed map[string]string
+	made   map[string][]byte
+	text   []byte // of the file that is looked at; kept for its memory
 	args   []string
 }
 
@@ -85,7 +90,7 @@ func newFixture(t *testing.T) *fixture {
 	}
 	t.Cleanup(func() { f.victim.Process.Kill(); f.victim.Wait() })
 	f.facts(t)
-	f.sealed = manifest(t, f.ro, f.out)
+	f.sealed = f.manifest(t)
 	return f
 }
 
@@ -183,24 +188,12 @@ func (f *fixture) listen(t *testing.T) {
 			}()
 		}
 	}
-	fifo, err := os.OpenFile(f.ro+"/fifo", os.O_RDONLY|unix.O_NONBLOCK, 0)
+	fifo, err := unix.Open(f.ro+"/fifo", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { fifo.Close() })
-	go func() {
-		buf := make([]byte, 64)
-		for {
-			n, err := fifo.Read(buf)
-			if n > 0 {
-				heard(n)
-			}
-			if errors.Is(err, os.ErrClosed) {
-				return
-			}
-			time.Sleep(5 * time.Millisecond) // end of file while no writer is there
-		}
-	}()
+	t.Cleanup(func() { unix.Close(fifo) })
+	f.fifo = fifo
 }
 
 // facts are the host's own names and numbers, which no act may find inside.
@@ -211,10 +204,6 @@ func (f *fixture) facts(t *testing.T) {
 	}
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
-		t.Fatal(err)
-	}
-	var boot unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
 		t.Fatal(err)
 	}
 	handle, _, err := unix.NameToHandleAt(unix.AT_FDCWD, f.out+"/secret", 0)
@@ -228,8 +217,7 @@ func (f *fixture) facts(t *testing.T) {
 		"hostname=" + unix.ByteSliceToString(uts.Nodename[:]),
 		"domain=" + unix.ByteSliceToString(uts.Domainname[:]),
 		"machineid=" + text("/etc/machine-id"), "bootid=" + text("/proc/sys/kernel/random/boot_id"),
-		"kcmdline=" + text("/proc/cmdline"), fmt.Sprintf("hostup=%d", boot.Sec),
-		fmt.Sprintf("hostpid=%d", pid), "hostcomm=hostile", "hostuser=root:x:0:0:root:/root:",
+		"kcmdline=" + text("/proc/cmdline"), fmt.Sprintf("hostpid=%d", pid), "hostcomm=hostile", "hostuser=root:x:0:0:root:/root:",
 		"abstract=" + filepath.Base(f.base),
 		fmt.Sprintf("htype=%d", htype), "handle=" + hbytes,
 		"max=256", "pids=64", "nofile=256", "fsize=8", "cpu=50",
@@ -239,4 +227,19 @@ func (f *fixture) facts(t *testing.T) {
 		link, _ := os.Readlink("/proc/self/ns/" + ns)
 		f.args = append(f.args, ns+"="+link)
 	}
+}
+
+// told are the arguments of an act: the facts, and how long the host is up by
+// now.
+func (f *fixture) told() []string {
+	return append(slices.Clone(f.args), fmt.Sprintf("hostup=%d", uptime()))
+}
+
+// uptime is the host's, in seconds.
+func uptime() int64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		panic(err) // every kernel has this clock
+	}
+	return t.Sec
 }

@@ -34,6 +34,17 @@ func (p proc) file(name string) string {
 // program and of the init above it: lines 1, 2, 5, 21, 22, 24.
 func TestFromOutside(t *testing.T) {
 	each(t, func(t *testing.T, s *suite) {
+		// What the kernel's memory killer thinks of the caller is not the
+		// run's. (Less than 0 takes a capability that a container's root lacks.)
+		const score = "/proc/self/oom_score_adj"
+		was, err := os.ReadFile(score)
+		if err == nil {
+			err = os.WriteFile(score, []byte("500"), 0)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.WriteFile(score, was, 0)
 		cmd, _, _ := s.start(t, "hold", dirtyOptions(t, s))
 		defer func() { cmd.Process.Kill(); cmd.Wait(); s.none(t, "after"); s.sweep(t) }()
 		pids := s.running(s.self)
@@ -81,6 +92,8 @@ func TestFromOutside(t *testing.T) {
 			}
 			check(21, 'H', p.name+"-environ", !strings.Contains(p.file("environ"), "canary-of-the-caller"), p.name+" shows the caller's environment")
 		}
+		// (What root wrote a user does not get below.)
+		check(29, 'R', "memory-killer", s.uid != 0 || strings.TrimSpace(work.file("oom_score_adj")) == "0", "oom_score_adj "+work.file("oom_score_adj"))
 		core, _ := lastLine(work.file("limits"), "Max core file size")
 		check(22, 'H', "core", strings.HasPrefix(strings.Join(strings.Fields(core), " "), "0 0 "), "core limit "+core)
 		check(2, 'S', "seccomp", work.status["Seccomp"] == "2", "Seccomp "+work.status["Seccomp"])

@@ -22,7 +22,7 @@ import (
 
 // slow multiplies every deadline: emulated guests are ten times slower.
 func slow(d time.Duration) time.Duration {
-	if os.Getenv("SBX_TEST_SLOW") != "" {
+	if os.Getenv("SBX_TEST_SLOW") != "" || guest() {
 		return 10 * d
 	}
 	return d
@@ -39,6 +39,8 @@ type caller struct {
 	// verdict is the policy's syscalls.default. With errno an act that tries
 	// several ways reaches all of them.
 	verdict string
+	// nouserns: user namespaces are disabled meanwhile.
+	nouserns bool
 }
 
 // suite is a fixture with its policies and one caller.
@@ -48,6 +50,8 @@ type suite struct {
 	sbx    string
 	policy string
 	next   atomic.Int64
+	// unwritten counts the acts whose preparation a read-only tree refused.
+	unwritten int
 }
 
 func newSuite(t *testing.T, sbx string, c caller) *suite {
@@ -70,7 +74,12 @@ func newSuite(t *testing.T, sbx string, c caller) *suite {
 		t.Fatal(err)
 	}
 	s.policy = filepath.Join(s.base, "policy.yaml")
-	policy := strings.NewReplacer(`"RO"`, fmt.Sprintf("%q", s.ro), `"RW"`, fmt.Sprintf("%q", s.rw), "default: kill", "default: "+c.verdict).Replace(string(text))
+	replace := []string{`"RO"`, fmt.Sprintf("%q", s.ro), `"RW"`, fmt.Sprintf("%q", s.rw), "default: kill", "default: " + c.verdict}
+	if c.nouserns {
+		// A tree of another user cannot be mapped there: it is read.
+		replace = append(replace, `["RO"]`, fmt.Sprintf("[%q, %q]", s.ro, s.rw), `["RW"]`, "[]")
+	}
+	policy := strings.NewReplacer(replace...).Replace(string(text))
 	if err := os.WriteFile(s.policy, []byte(policy), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +160,7 @@ func (s *suite) command(ctx context.Context, act string, o options) (*exec.Cmd, 
 	line = append(line, o.flags...)
 	line = append(line, "--", s.self, act)
 	if !o.plain {
-		line = append(line, s.args...)
+		line = append(line, s.told()...)
 	}
 	line = append(line, o.args...)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)

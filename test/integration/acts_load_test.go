@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"os/exec"
 	"runtime"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // actSpin uses one processor for a time.
@@ -70,4 +73,34 @@ func actChildren(args []string) int {
 	}
 	fmt.Printf("%d children\n", limit)
 	return 0
+}
+
+// actPour writes FD:BYTES, one after the other. It ends well also where the
+// output is cut off.
+func actPour(args []string) int {
+	for i, arg := range args {
+		fd, n := pourOf(arg)
+		for text := []byte(pattern(i, n)); len(text) > 0; {
+			wrote, err := unix.Write(fd, text)
+			if err != nil {
+				return 0
+			}
+			text = text[wrote:]
+		}
+	}
+	return 0
+}
+
+func pourOf(arg string) (fd, n int) {
+	to, size, _ := strings.Cut(arg, ":")
+	return number(to), number(size)
+}
+
+// pattern is n bytes that are not those of another pour.
+func pattern(pour, n int) string {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = "abcdefghijklmnopqrtuvw"[(i+i/1000+7*pour)%22] // no s, x: not "sbx: "
+	}
+	return string(b)
 }

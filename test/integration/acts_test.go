@@ -25,7 +25,7 @@ func act(name string, args []string) int {
 		"exit": actExit, "die": actDie, "deaf": actDeaf, "sleep": actSleep, "catch": actCatch, "spin": actSpin,
 		"args": actArgs, "sum": actSum, "echo": actEcho, "probe": actProbe, "daemon": actDaemon, "tty": actTTY,
 		"forbid": actForbid, "forbid-child": actForbidChild, "forbid-thread": actForbidThread, "forbid-path": actForbidPath, "x32": actX32,
-		"eat": actEat, "eat-many": actEatMany, "bomb": actBomb, "children": actChildren, "write": actWrite, "cat": actCat,
+		"eat": actEat, "pour": actPour, "eat-many": actEatMany, "bomb": actBomb, "children": actChildren, "write": actWrite, "cat": actCat,
 		"wrap": actWrap,
 	}
 	f, ok := acts[name]

@@ -4,6 +4,7 @@
 #   make vm-self [KERNEL=6.1]     does the harness itself hold what it promises
 #   make test-vm                  test/integration on both kernels, from saved machines
 #   make test-vm-matrix           the same, booted cold
+#   make test-vm-hostile          test/hostile and test/agree in full: every act by one caller on each kernel
 #   make test-vagrant             the same under systemd in a Vagrant box: rare, minutes
 #
 # By hand, with any flags of go test:
@@ -31,12 +32,18 @@ empty :=
 space := $(empty) $(empty)
 VM_GUEST_FILES = $(subst $(space),$(comma),$(strip $(CURDIR)/bin/sbx=/vm/bin/sbx $(CURDIR)/bin/sbxd=/vm/bin/sbxd $(VM_PROGRAMS) $(VM_FILES)))
 
+# Programs in C of the tests, which a guest has no compiler for. The flags are
+# those of the tests' own main_test.go.
+VM_C_PROGRAMS = bin/hostile bin/agree-probe
+VM_C_FILES = $(subst $(space),$(comma),$(foreach p,$(VM_C_PROGRAMS),$(CURDIR)/$(p)=/vm/$(p)))
+VM_C_ENV = SBX_TEST_SLOW=1 SBX_TEST_HOSTILE=/vm/bin/hostile SBX_TEST_PROBE=/vm/bin/agree-probe
+
 # The program for go test -exec. VM_FILES is on the line, so not in the environment.
 VMEXEC = $(VMEXEC_BIN) -kernel $(KERNEL) -files $(VM_GUEST_FILES) $(VM_ARGS)
 vm_test = SBX_TEST_ROOT=1 SBX_TEST_BIN=/vm/bin go test -count=1 -timeout $(VM_TIMEOUT) $(VM_TESTFLAGS)
 vm_integration = $(vm_test) -exec "$(VMEXEC_BIN) -kernel $(1) -files $(VM_GUEST_FILES) $(VM_ARGS) $(2)" ./test/integration/...
 
-.PHONY: vm-setup vm-tools vm-exec vm-self test-vm test-vm-matrix test-vagrant
+.PHONY: vm-setup vm-tools vm-programs vm-exec vm-hostile-files vm-hostile-env vm-self test-vm test-vm-matrix test-vm-hostile test-vagrant
 
 vm-setup:
 	test/vm/setup.sh
@@ -45,8 +52,25 @@ vm-setup:
 vm-tools:
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(VMEXEC_BIN) ./test/vm
 
+vm-programs: $(VM_C_PROGRAMS)
+
+bin/hostile: $(wildcard test/hostile/testdata/src/*.[ch])
+	@mkdir -p bin
+	gcc -std=gnu17 -O1 -Wall -Wextra -Werror -Wno-unused-parameter -static -no-pie -o $@ $(filter %.c,$^) -lutil
+
+bin/agree-probe: test/agree/testdata/probe.c
+	@mkdir -p bin
+	gcc -std=gnu17 -O1 -Wall -Wextra -Werror -nostdlib -static -no-pie -ffreestanding -fno-stack-protector -fno-tree-loop-distribute-patterns -Wl,--build-id=none -o $@ $<
+
 vm-exec:
 	@echo "$(VMEXEC)"
+
+# What the tests with programs in C need: more files, as VM_FILES, and variables.
+vm-hostile-files:
+	@echo "$(VM_C_FILES)"
+
+vm-hostile-env:
+	@echo "$(VM_C_ENV)"
 
 vm-self: vm-tools vm-setup
 	SBX_TEST_ROOT=1 SBX_SELFTEST_NOW=$$(date +%s) go test -count=1 -tags vmself -exec "$(VMEXEC_BIN) -kernel $(KERNEL) $(VM_ARGS)" ./test/vm/selftest
@@ -57,6 +81,10 @@ test-vm: build vm-tools vm-setup
 
 test-vm-matrix: build vm-tools vm-setup
 	set -e; $(foreach k,$(VM_KERNELS),echo "linux $(k), cold"; $(call vm_integration,$(k),-cold);)
+
+test-vm-hostile: build vm-tools vm-setup vm-programs
+	set -e; $(foreach k,$(VM_KERNELS),echo "linux $(k)"; $(VM_C_ENV) SBX_TEST_ROOT=1 SBX_TEST_BIN=/vm/bin go test -count=1 -p 1 -timeout 30m $(VM_TESTFLAGS) \
+		-exec "$$($(MAKE) --no-print-directory -s vm-exec KERNEL=$(k) VM_FILES='$(VM_C_FILES)')" ./test/hostile ./test/agree;)
 
 # Builds the box when there is none yet.
 test-vagrant: build

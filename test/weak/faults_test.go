@@ -29,6 +29,10 @@ type launcher struct {
 	dir string
 	uid uint32
 	n   int
+	// file is the policy; "" is policy().
+	file string
+	// keeps: the control group of a launch is left on purpose.
+	keeps bool
 }
 
 func newLauncher(t *testing.T, uid uint32) *launcher {
@@ -69,7 +73,11 @@ func (l *launcher) launch(t *testing.T, fault string) (status int, step, stderr 
 	result := filepath.Join(l.dir, "result-"+strconv.Itoa(l.n))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, bin+"/sbx", "exec", "--policy", l.policy(), "--result", result, "--", "/usr/bin/true")
+	file := l.file
+	if file == "" {
+		file = l.policy()
+	}
+	cmd := exec.CommandContext(ctx, bin+"/sbx", "exec", "--policy", file, "--result", result, "--", "/usr/bin/true")
 	cmd.Env = []string{"PATH=/usr/bin", "HOME=" + l.dir, "SBX_STATE=" + l.dir + "/state", "SBX_RUNTIME=" + l.dir + "/run", "SBX_FAULT=" + fault}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: l.uid, Gid: l.uid}}
@@ -82,7 +90,7 @@ func (l *launcher) launch(t *testing.T, fault string) (status int, step, stderr 
 	if pids := running(); len(pids) > 0 {
 		t.Errorf("%s: processes %v are left", fault, pids)
 	}
-	if left, _ := filepath.Glob(testenv.CgroupMount() + "/sbx/run-*-" + strconv.Itoa(cmd.Process.Pid)); len(left) > 0 {
+	if left, _ := filepath.Glob(testenv.CgroupMount() + "/sbx/run-*-" + strconv.Itoa(cmd.Process.Pid)); len(left) > 0 && !l.keeps {
 		t.Errorf("%s: %v is left", fault, left)
 	}
 	f, err := os.Open(result)
@@ -97,6 +105,28 @@ func (l *launcher) launch(t *testing.T, fault string) (status int, step, stderr 
 		}
 	}
 	return cmd.ProcessState.ExitCode(), last.Step, text.String()
+}
+
+// degraded are the layers of the last launch that are, with the reasons.
+func (l *launcher) degraded(t *testing.T) (out []string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(l.dir, "result-"+strconv.Itoa(l.n)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	var last struct {
+		Layers []struct{ Name, State, Why string }
+	}
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil {
+		t.Fatalf("result %q: %v", text, err)
+	}
+	for _, layer := range last.Layers {
+		if layer.State == "degraded" {
+			out = append(out, layer.Name+": "+layer.Why)
+		}
+	}
+	return out
 }
 
 // running are the processes that run the weak sbx, copies of it that executed
@@ -198,5 +228,65 @@ func TestEverySupervisorStepFails(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestControlGroupFails: so do the steps of the run's control group. Where the
+// policy states what a group holds the run is refused; where it does not, it
+// runs and the report says what is lost. A group that could not be removed goes
+// with the next run.
+func TestControlGroupFails(t *testing.T) {
+	testenv.Root(t)
+	testenv.NoLeaks(t)
+	l := newLauncher(t, 0)
+	stated := l.policy() + ".stated"
+	if err := os.WriteFile(stated, []byte("limits: {memory_max: 256M}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	required := l.policy() + ".required"
+	if err := os.WriteFile(required, []byte("require: [cgroup]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// On a host without the controller it is refused sooner, and as rightly.
+	refused := "sbx: hold memory_max: feature cgroup.memory: input/output error"
+	if text, _ := os.ReadFile(testenv.CgroupMount() + "/cgroup.controllers"); !slices.Contains(strings.Fields(string(text)), "memory") {
+		refused = "sbx: " + stated + ":1:22: limits: memory_max needs cgroup.memory"
+	}
+	for _, tt := range []struct {
+		fault, policy string
+		status        int
+		says          string
+	}{
+		{"cgroup-open", l.policy(), 0, ""},
+		{"cgroup-open", stated, 125, refused},
+		{"cgroup-open", required, 125, "sbx: require cgroup: input/output error"},
+		{"cgroup-create", l.policy(), 125, "sbx: make a control group: input/output error"},
+		{"cgroup-set", l.policy(), 0, ""},
+		{"cgroup-set", stated, 125, refused},
+	} {
+		l.file = tt.policy
+		status, _, stderr := l.launch(t, tt.fault)
+		if status != tt.status || !strings.HasPrefix(stderr, tt.says) {
+			t.Errorf("%s, %s: status %d, stderr %q; want %d and %q", tt.fault, filepath.Base(tt.policy), status, stderr, tt.status, tt.says)
+		}
+		if lost := l.degraded(t); tt.status == 0 && !slices.ContainsFunc(lost, func(s string) bool {
+			return strings.HasPrefix(s, "cgroup") && strings.Contains(s, "input/output error")
+		}) {
+			t.Errorf("%s: the report does not say what is lost: %q", tt.fault, lost)
+		}
+	}
+	l.file = l.policy()
+	leaves := func() int {
+		found, _ := filepath.Glob(testenv.CgroupMount() + "/sbx/run-*")
+		return len(found)
+	}
+	before := leaves()
+	l.keeps = true
+	if status, _, stderr := l.launch(t, "cgroup-delete"); status != 0 || leaves() != before+1 {
+		t.Errorf("cgroup-delete: status %d, %d groups more, want 0 and 1: %s", status, leaves()-before, stderr)
+	}
+	l.keeps = false
+	if status, _, stderr := l.launch(t, ""); status != 0 || leaves() > before {
+		t.Errorf("the run after it: status %d, %d groups more, want 0 and none: %s", status, leaves()-before, stderr)
 	}
 }

@@ -178,7 +178,7 @@ const struct act acts_abi[] = {
 	NEW("lsm-get-self", 459, 100, 0), NEW("lsm-set-self", 460, 100, 0), NEW("mseal", 462, 1, 0),
 	NEW("setxattrat", 463, -100, 0), NEW("getxattrat", 464, -100, 0), NEW("listxattrat", 465, -100, 0),
 	NEW("removexattrat", 466, -100, 0), NEW("open-tree-attr", 467, -100, 0), NEW("file-getattr", 468, -100, 0),
-	NEW("file-setattr", 469, -100, 0), NEW("listns", 470, 0, 0), NEW("map-shadow-stack", 453, 0, 0),
+	NEW("file-setattr", 469, -100, 0), NEW("listns", 470, 0, 0),
 	NEW("memfd-secret", 447, 0, 0), NEW("process-mrelease", 448, -1, 0), NEW("quotactl-fd", 443, -1, 0),
 	NEW("set-mempolicy-home", 450, 0, 0), NEW("mount-setattr", 442, -1, 0),
 	NEW("pidfd-getfd", 438, -1, 0),

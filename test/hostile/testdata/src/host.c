@@ -228,9 +228,10 @@ static void uptime(const struct act *a)
 		}
 		break;
 	}
-	if (host < 120)
+	double near = host < 120 ? host / 2 : 60;
+	if (host < 20)
 		broken("the host is up for only %.0f s: nothing to tell", host);
-	if (up > host - 60 && up < host + 60)
+	if (up > host - near && up < host + near)
 		through("%s: %.0f s of the host's %.0f", a->name, up, host);
 	held("%s: %.0f s", a->name, up);
 }
