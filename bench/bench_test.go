@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,6 +65,78 @@ func TestRowOfAddedTime(t *testing.T) {
 	}
 	if got := r.text(r.stretch, true) + " " + r.text(r.bar, true) + " " + r.text(0, false); got != "- +30 +0" {
 		t.Errorf("texts are %q", got)
+	}
+}
+
+func TestRowOfRates(t *testing.T) {
+	r := row{what: "a", against: "b", bar: 2, stretch: 3, rate: true, more: true}
+	if d := cmp.Diff([]float64{2, 4}, r.values(results{"a": {5, 1}, "b": {10, 4}})); d != "" {
+		t.Errorf("runs a second (-want +got) %s", d)
+	}
+	for median, want := range map[float64]string{1.99: missed, 2: "pass", 2.9: "pass", 3: "pass, stretch"} {
+		if got := verdict(median, r); got != want {
+			t.Errorf("verdict(%v) = %q, want %q", median, got, want)
+		}
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	values := make([]float64, 200)
+	for i := range values {
+		values[i] = float64(200 - i)
+	}
+	for p, want := range map[float64]float64{0.5: 100, 0.99: 198, 1: 200, 0: 1} {
+		if got := quantile(values, p); got != want {
+			t.Errorf("quantile(%v) = %v, want %v", p, got, want)
+		}
+	}
+}
+
+func TestParseBench(t *testing.T) {
+	text := "goos: linux\nBenchmarkLookup/100-commands-2 \t 1\t 0 ns/op\t 0.51 table/sync.Map\t 0.4 table/rwmutex\nBenchmarkGet-16  100  21.5 ns/op  0 B/op  0 allocs/op\nPASS\n"
+	got, err := parseBench(text)
+	want := map[string]map[string]float64{
+		"BenchmarkLookup/100-commands": {"ns/op": 0, "table/sync.Map": 0.51, "table/rwmutex": 0.4},
+		"BenchmarkGet":                 {"ns/op": 21.5, "B/op": 0, "allocs/op": 0},
+	}
+	if d := cmp.Diff(want, got); d != "" || err != nil {
+		t.Errorf("%v, (-want +got) %s", err, d)
+	}
+}
+
+// TestFigures: what stands by itself is in the table, and what was measured at
+// less than its size, or not at all, keeps no promise.
+func TestFigures(t *testing.T) {
+	nothing := func(string) *command { return &command{argv: []string{script(t, "exit 0")}} }
+	k := &kit{bwrap: nothing, sbx: nothing, figures: map[string]*figure{
+		nameMemoryCold: {values: []float64{2.5}},
+		nameCrowdWarm:  {values: []float64{1000}},
+		nameCrowdCold:  {values: []float64{20}, small: true, note: "few"},
+		nameStartCold:  {problem: errors.New("no room")},
+		nameAllocs:     {values: []float64{1}},
+	}}
+	var out bytes.Buffer
+	if status, err := report(&out, k, results{}, options{rounds: 1, enforce: true}); status != 1 || err != nil {
+		t.Errorf("status %d, %v", status, err)
+	}
+	for row, want := range map[string]string{
+		nameMemoryCold + ", MiB": "2.500 4 - pass", nameCrowdWarm: "1000 1000 5000 pass", nameCrowdCold: "20 1000 5000 not at this size",
+		nameStartCold + ", s": "- 10 - not measured", nameAllocs + ", each": "1 0 0 MISSED",
+	} {
+		found := ""
+		for line := range strings.Lines(out.String()) {
+			if text, ok := strings.CutPrefix(strings.TrimSpace(line), row+" "); ok {
+				found = strings.Join(strings.Fields(text), " ")
+			}
+		}
+		if !strings.HasSuffix(found, want) {
+			t.Errorf("%s: %q, want it to end with %q", row, found, want)
+		}
+	}
+	for _, want := range []string{"not measured: " + nameStartCold + ": no room", nameCrowdCold + ": few"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report lacks %q:\n%s", want, out.String())
+		}
 	}
 }
 

@@ -26,6 +26,9 @@ type options struct {
 	enforce bool
 	check   bool
 	binds   bool
+	crowd   int
+	bundles int
+	lookups bool
 	sbx     string
 	bwrap   string
 }
@@ -46,13 +49,16 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.BoolVar(&o.enforce, "enforce", false, "exit 1 when a bar is missed or could not be measured")
 	flags.BoolVar(&o.check, "check", false, "show what each launcher made instead of measuring")
 	flags.BoolVar(&o.binds, "binds", false, "bubblewrap binds /bin, /lib and /lib64 where the view of sbx has links")
+	flags.IntVar(&o.crowd, "crowd", 1000, "sandboxes at once; 0 leaves that out")
+	flags.IntVar(&o.bundles, "bundles", 10_000, "bundles of the large registry; 0 leaves it out")
+	flags.BoolVar(&o.lookups, "lookups", true, "measure lookups")
 	flags.StringVar(&o.sbx, "sbx", defaultSbx(), "the sbx to measure")
 	flags.StringVar(&o.bwrap, "bwrap", "bwrap", "the bubblewrap to measure")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	if o.rounds < 1 || flags.NArg() > 0 {
-		fmt.Fprintln(stderr, "bench: -rounds must be at least 1, and there are no arguments")
+	if o.rounds < 1 || o.crowd < 0 || o.bundles < 0 || flags.NArg() > 0 {
+		fmt.Fprintln(stderr, "bench: -rounds must be at least 1, -crowd and -bundles not negative, and there are no arguments")
 		return 2
 	}
 	status, err := bench(o, stdout)
@@ -112,12 +118,38 @@ func bench(o options, stdout io.Writer) (status int, err error) {
 				return 3, err
 			}
 			maps.Copy(results, times)
+			kit.figures[nameTail] = tail(c)
 		}
 	}
+	alone(kit, o)
 	if kit.filters != nil {
 		times, err := measureFilters(kit.filters, o)
 		kit.filterProblem = err
 		maps.Copy(results, times)
 	}
 	return report(stdout, kit, results, o)
+}
+
+// alone measures what stands by itself, one after the other.
+func alone(k *kit, o options) {
+	all := k.figures
+	all[nameMemoryCold] = memoryCold(k.site)
+	all[nameMemoryWarm] = memoryWarm(k.site, k.daemon)
+	if o.crowd > 0 {
+		all[nameCrowdWarm] = crowd(o.crowd, k.site.run("hold"))
+		all[nameCrowdCold] = crowd(o.crowd, k.site.run("hold", "--direct"))
+	}
+	if err := byDaemon(k.site.run("hold"), k.dir); err != nil {
+		for _, row := range []string{nameMemoryWarm, nameCrowdWarm} {
+			all[row] = &figure{problem: err}
+		}
+	}
+	all[nameChanging] = whileChanging(k.dir, k.site.sbx, k.truth)
+	if o.bundles > 0 {
+		all[nameStartCold], all[nameStartKept] = starts(k.dir, k.site.sbx, k.truth, o.bundles)
+		all[nameChange50], all[nameChange99] = changed(o.bundles)
+	}
+	if o.lookups {
+		lookups(all)
+	}
 }

@@ -16,7 +16,7 @@ import (
 //go:embed bench.yaml
 var policyText []byte
 
-//go:embed src/true.c src/filter.c src/probe.c
+//go:embed src/true.c src/hold.c src/filter.c src/probe.c
 var sources embed.FS
 
 // emptyGo is the program that `sbx version` is compared to.
@@ -49,6 +49,12 @@ type kit struct {
 	// filters are nil when filterProblem says why they cannot be made.
 	filters       *filters
 	filterProblem error
+	site          *site
+	truth         string
+	// figures are what is measured in other ways than by rounds, by the name
+	// of the row.
+	figures map[string]*figure
+	daemon  int // its pid
 	// stop ends the daemon.
 	stop func() error
 }
@@ -65,9 +71,12 @@ const (
 
 // prepare builds the programs, the filter, the policy and the registry in dir.
 func prepare(dir string, o options) (*kit, error) {
-	k := &kit{dir: dir, probe: filepath.Join(dir, "probe")}
 	truth := filepath.Join(dir, "true")
+	k := &kit{dir: dir, probe: filepath.Join(dir, "probe"), truth: truth, figures: map[string]*figure{}}
 	if err := k.compile("true", "-nostdlib", "-static", "-Wl,--build-id=none"); err != nil {
+		return nil, err
+	}
+	if err := k.compile("hold", "-nostdlib", "-static", "-Wl,--build-id=none"); err != nil {
 		return nil, err
 	}
 	if err := k.compile("probe", "-static"); err != nil {
@@ -94,33 +103,36 @@ func prepare(dir string, o options) (*kit, error) {
 	if err := os.WriteFile(policy, policyText, 0o644); err != nil {
 		return nil, err
 	}
-	registry, err := k.registry(truth)
+	sbx, err := filepath.Abs(o.sbx)
 	if err != nil {
 		return nil, err
 	}
-	sbx, err := filepath.Abs(o.sbx)
-	if err != nil {
+	if k.site, err = newSite(dir, sbx); err != nil {
+		return nil, err
+	}
+	if err := k.site.put("noop", noop("noop", "1.0.0", truth)); err != nil {
+		return nil, err
+	}
+	hold := noop("hold", "1.0.0", filepath.Join(dir, "hold")) + "  limits: {timeout: 10m}\n"
+	if err := k.site.put("hold", hold); err != nil {
 		return nil, err
 	}
 	bwrap, err := exec.LookPath(o.bwrap)
 	if err != nil {
 		return nil, err
 	}
-	env := []string{
-		"PATH=/usr/bin:/bin",
-		"SBX_STATE=" + filepath.Join(dir, "state"),
-		"SBX_RUNTIME=" + filepath.Join(dir, "run"),
-		"SBX_REGISTRY=" + registry,
-	}
+	env := k.site.env
 	k.bwrap = func(program string) *command {
 		return &command{name: nameBwrap, argv: bwrapArgs(bwrap, program, o.binds), env: env, fd3: filter}
 	}
 	k.sbx = func(program string) *command {
 		return &command{name: nameExec, argv: []string{sbx, "exec", "--direct", "--policy", policy, "--", program}, env: env}
 	}
-	if k.stop, err = k.serve(sbx, env); err != nil {
+	daemon, err := k.site.serve()
+	if err != nil {
 		return nil, err
 	}
+	k.stop, k.daemon = daemon.stop, daemon.cmd.Process.Pid
 	k.filters, k.filterProblem = makeFilters(truth)
 	k.commands = []*command{
 		{name: nameNone, argv: []string{truth}, env: env},
@@ -180,21 +192,17 @@ func (k *kit) filter() (string, error) {
 	return path, os.WriteFile(path, program, 0o644)
 }
 
-// registry makes one with the single command noop under the same policy.
-func (k *kit) registry(program string) (string, error) {
-	dir := filepath.Join(k.dir, "registry")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return "", err
-	}
+// noop is a bundle of a program under the measured policy.
+func noop(name, version, program string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "apiVersion: sbx/v1\nname: noop\nversion: 1.0.0\nexec: {path: %s, args: passthrough}\npolicy:\n", program)
+	fmt.Fprintf(&b, "apiVersion: sbx/v1\nname: %s\nversion: %s\nexec: {path: %s, args: passthrough}\npolicy:\n", name, version, program)
 	for line := range strings.Lines(string(policyText)) {
 		if strings.HasPrefix(line, "#") {
 			continue
 		}
 		b.WriteString("  " + line)
 	}
-	return dir, os.WriteFile(filepath.Join(dir, "noop.yaml"), []byte(b.String()), 0o644)
+	return b.String()
 }
 
 // bwrapArgs is bubblewrap doing what sbx does by default: the same namespaces,

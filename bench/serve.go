@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -10,54 +9,28 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
 // nameWarm is a run by the daemon; nameWarmRate and nameBwrapRate are the mean
-// times of a run when two workers run one after the other.
+// times of a run when two workers run one after the other, whose ratio is that
+// of runs a second; nameTail is how much slower the slowest runs are.
 const (
 	nameWarm      = "sbx run, by the daemon"
-	nameWarmRate  = "sbx run, by the daemon, 2 workers"
-	nameBwrapRate = "bubblewrap, 2 workers"
+	nameWarmRate  = "runs a second by the daemon, 2 workers"
+	nameBwrapRate = "of bubblewrap"
+	nameTail      = "sbx run, by the daemon, p99 to p50"
 )
+
+// tailRuns are the runs in a row of which p99 and p50 are taken, sustainParts
+// times.
+const tailRuns = 300
 
 // sustainFor is how long the two workers run, for each launcher and part.
 const sustainFor = time.Second
 
 // sustainParts is how often that is done, launcher after launcher.
 const sustainParts = 5
-
-// serve starts `sbx serve` for the kit's registry. stop ends it.
-func (k *kit) serve(sbx string, env []string) (stop func() error, err error) {
-	runtime := filepath.Join(k.dir, "run")
-	cmd := exec.Command(filepath.Join(filepath.Dir(sbx), "sbxd"), "serve")
-	cmd.Env = env
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	stop = func() error {
-		cmd.Process.Signal(syscall.SIGTERM)
-		return <-ended
-	}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if found, _ := filepath.Glob(runtime + "/*.sock"); len(found) > 0 {
-			return stop, nil
-		}
-		select {
-		case err := <-ended:
-			return nil, fmt.Errorf("sbx serve: %w: %s", err, said.String())
-		default:
-		}
-		if time.Now().After(end) {
-			return nil, errors.Join(errors.New("sbx serve makes no socket"), stop())
-		}
-	}
-}
 
 // byDaemon fails unless a run of the command is the daemon's.
 func byDaemon(c *command, dir string) error {
@@ -121,4 +94,36 @@ func together(c *command) (time.Duration, error) {
 	default:
 		return time.Since(start) / time.Duration(runs.Load()), nil
 	}
+}
+
+// tail measures how far p99 of warm runs in a row is from p50.
+func tail(warm *command) *figure {
+	f := &figure{}
+	for range sustainParts {
+		times, err := inARow(warm, tailRuns)
+		if err != nil {
+			f.problem = err
+			return f
+		}
+		f.values = append(f.values, quantile(times, 0.99)/quantile(times, 0.5))
+	}
+	return f
+}
+
+// inARow runs a command again and again and returns the times in us.
+func inARow(c *command, times int) ([]float64, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	us := make([]float64, 0, times)
+	for range times {
+		took, err := once(c, files{null: null, errors: null})
+		if err != nil {
+			return nil, err
+		}
+		us = append(us, float64(took)/float64(time.Microsecond))
+	}
+	return us, nil
 }

@@ -47,7 +47,7 @@ func Embed(o EmbedOptions) Open {
 		}
 		var err error
 		e.loader, err = loader.OpenFor(loader.Place{Source: memory, Key: e.key, Owner: uint32(os.Geteuid())}, loader.Options{
-			Prover: e, StateDir: e.state,
+			Prover: e, StateDir: e.state, InFlight: e.uses.Any,
 			Notify: func(l loader.Event) {
 				e.events = append(e.events, Event{
 					Kind: Kind(l.Kind), Name: l.Name, Version: l.Version, Digest: l.Digest, Generation: l.Generation, Code: Code(l.Code), Reason: l.Reason, Err: l.Err,
@@ -69,6 +69,7 @@ type embedded struct {
 	memory     *registry.Memory
 	loader     *loader.Loader
 	key, state string
+	uses       loader.Uses // the revisions of runs that are going on
 
 	// The rest belongs to whoever calls Load, Ended and Close, one after the
 	// other.
@@ -148,6 +149,8 @@ func (e *embedded) manifest(name string, p *plan.Plan) (registry.Manifest, error
 // Run implements Pipeline.
 func (e *embedded) Run(ctx context.Context, c *Command, call Call) (*runner.Report, bool) {
 	p := c.Plan.(*plan.Plan)
+	e.uses.Begin(p.Revision)
+	defer e.uses.End(p.Revision)
 	if why, ok := state.Fresh(p, buildinfo.Build); !ok {
 		return &runner.Report{Outcome: runner.Refused, ExitCode: runner.StatusRefused, Step: why, Stale: true}, false
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -221,5 +222,50 @@ func TestEmbedName(t *testing.T) {
 		if err := s.Start(t.Context()); err == nil {
 			t.Errorf("%q is accepted", name)
 		}
+	}
+}
+
+// TestEmbedKeepsTheBundle: what is stored of a bundle is there until its last
+// run ends, however many revisions are registered meanwhile.
+func TestEmbedKeepsTheBundle(t *testing.T) {
+	testenv.NoLeaks(t)
+	s, dir := sandboxed(t)
+	ctx := t.Context()
+	ok(t, s.Register(ctx, shell("sh", "1.0.0", "")))
+	c, err := s.Get("sh")
+	ok(t, err)
+	stored := dir + "/embedded-test/bundles/" + strings.TrimPrefix(c.Digest, "sha256:")
+	if _, err := os.Stat(stored); err != nil {
+		t.Fatal(err)
+	}
+	in, line := io.Pipe()
+	begun, end := make(chan struct{}), make(chan error, 1)
+	go func() {
+		r, err := s.Run(ctx, "sh", []string{"echo ready; read x"}, Stdio{In: in, Out: writer(func([]byte) { close(begun) })})
+		if err == nil && r.ExitCode != 0 {
+			err = fmt.Errorf("%+v", r)
+		}
+		end <- err
+	}()
+	select {
+	case <-begun:
+	case err := <-end:
+		t.Fatalf("the run has ended: %v", err)
+	}
+	// More than there are generations in the chain, twice over.
+	for n := range 40 {
+		ok(t, s.Register(ctx, shell("sh", fmt.Sprintf("1.%d.0", n+1), "")))
+	}
+	if _, err := os.Stat(stored); err != nil {
+		t.Errorf("while a run of it goes on: %v", err)
+	}
+	fmt.Fprintln(line)
+	line.Close()
+	ok(t, <-end)
+	for n := range 8 {
+		ok(t, s.Register(ctx, shell("sh", fmt.Sprintf("2.%d.0", n), "")))
+	}
+	if _, err := os.Stat(stored); !os.IsNotExist(err) {
+		t.Errorf("it is kept after its last run has ended: %v", err)
 	}
 }

@@ -20,6 +20,9 @@ import (
 // the built-in one behind it.
 type commands struct {
 	set *live.Set
+	// uses are the revisions of calls that are going on: their stored bundles
+	// are shown to runs and stay.
+	uses loader.Uses
 	// hear is told of every change that came in force or was refused; it is
 	// set before the daemon listens.
 	mu   sync.Mutex
@@ -41,7 +44,7 @@ func openCommands(dir string, list []string) (*commands, error) {
 	}
 	places = append(places, loader.BuiltinPlace())
 	c := &commands{}
-	o := loader.Options{Prover: loader.Subprocess{}, Registries: list, Notify: c.notify}
+	o := loader.Options{Prover: loader.Subprocess{}, Registries: list, Notify: c.notify, InFlight: c.uses.Any}
 	set, err := live.Start(places, live.Options{Loader: o})
 	if errors.Is(err, loader.ErrHeld) {
 		return nil, &statusError{125, err, "sbx status; one daemon serves a registry"}
@@ -102,7 +105,10 @@ func (c *commands) Lookup(words []string) (daemon.Command, error) {
 		}
 		return daemon.Command{}, &daemon.RefusedError{Status: status, Err: err, Hint: hint}
 	}
-	return daemon.Command{Plan: p, Used: used, Builtin: p.Key == state.BuiltinKey, Users: p.AllowUsers, Groups: p.AllowGroups}, nil
+	c.uses.Begin(p.Revision)
+	return daemon.Command{
+		Plan: p, Used: used, Builtin: p.Key == state.BuiltinKey, Users: p.AllowUsers, Groups: p.AllowGroups, Done: func() { c.uses.End(p.Revision) },
+	}, nil
 }
 
 // hostFresh tells whether the program, and what it is linked with, are those

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -89,6 +90,7 @@ type operations struct {
 	socket  net.Listener
 	tcp     net.Listener
 	tls     *tls.Config
+	daemon  atomic.Pointer[daemon.Server] // nil until it serves
 
 	mu   sync.Mutex
 	host config.Config // as it was last read
@@ -118,12 +120,20 @@ func newOperations(c operationsConfig) (*operations, error) {
 	o.metrics = metrics.New(metrics.Source{
 		InFlight: func() int { return len(o.desk.Runs().Runs) }, Generation: c.registry.Generation, Revisions: c.registry.revisions,
 		AuditLines: func() uint64 { n, _ := o.audit.Head(); return n }, AuditErr: o.audit.Err,
-		Cgroup: leavesPath(), Version: buildinfo.Version, Build: buildinfo.Build,
+		Pool: o.pool, Cgroup: leavesPath(), Version: buildinfo.Version, Build: buildinfo.Build,
 	})
 	if err := o.configure(c.host); err != nil {
 		return nil, errors.Join(err, o.close())
 	}
 	return o, nil
+}
+
+// pool is the state of the warm pool; before the daemon serves it is empty.
+func (o *operations) pool() daemon.PoolStats {
+	if s := o.daemon.Load(); s != nil {
+		return s.Pool()
+	}
+	return daemon.PoolStats{}
 }
 
 // configure puts what the host's configuration says in force.

@@ -129,6 +129,7 @@ func serve(flag string, web webFlags) error {
 	}
 	status := "serving " + what + " on " + s.Path()
 	ctl.Say(true, status)
+	o.daemon.Store(s)
 	o.serve(ctx, s, status)
 	go func() {
 		for range again {

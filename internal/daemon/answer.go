@@ -123,6 +123,9 @@ func asked(words []string) string {
 func (c *call) run() {
 	c.name = asked(c.req.Words)
 	cmd, err := c.s.cfg.Commands.Lookup(c.req.Words)
+	if cmd.Done != nil {
+		defer cmd.Done()
+	}
 	if err == nil && cmd.Builtin && !c.req.Builtin {
 		err = ErrElsewhere
 	}

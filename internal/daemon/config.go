@@ -24,6 +24,9 @@ type Command struct {
 	// Users and Groups are the manifest's `allow`: names or numbers. Both
 	// empty: everybody who may reach the socket.
 	Users, Groups []string
+	// Done is called once the daemon has no more use for Plan; nil: nobody
+	// wants to know.
+	Done func()
 }
 
 // Commands is where the daemon finds its commands. Its methods are safe for

@@ -40,6 +40,29 @@ type pool struct {
 	shelf  map[poolKey]*shelf
 	count  int // of all sandboxes, those that are being made included
 	closed bool
+	told   PoolStats // Taken, Missed and Retired
+}
+
+// PoolStats says how the warm pool does.
+type PoolStats struct {
+	// Ready is how many sandboxes wait for a call, Most how many may.
+	Ready, Most int
+	// Taken and Missed count calls that found one waiting and that found none;
+	// calls whose sandbox cannot be made before them are in neither. Retired
+	// counts sandboxes that were thrown away unused.
+	Taken, Missed, Retired uint64
+}
+
+// stats is the state of this moment.
+func (p *pool) stats() PoolStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.told
+	s.Most = max(p.bounds.Warm, 0)
+	for _, one := range p.shelf {
+		s.Ready += len(one.ready)
+	}
+	return s
 }
 
 // poolKey is what a sandbox is good for. Plans are compared as pointers: each
@@ -108,10 +131,13 @@ func (p *pool) take(key poolKey, o *runner.Options) *runner.Prepared {
 		s.ready = s.ready[1:]
 		p.count--
 		if one.Ready() && time.Since(one.Made()) < maxAge {
+			p.told.Taken++
 			return one
 		}
+		p.told.Retired++
 		go one.Discard()
 	}
+	p.told.Missed++
 	return nil
 }
 
@@ -142,6 +168,7 @@ func (p *pool) retireOlderLocked(key poolKey) {
 func (p *pool) dropLocked(key poolKey, s *shelf) {
 	delete(p.shelf, key)
 	p.count -= len(s.ready)
+	p.told.Retired += uint64(len(s.ready))
 	for _, one := range s.ready {
 		go one.Discard()
 	}
@@ -235,6 +262,7 @@ func (p *pool) makeOne() bool {
 		one.Discard()
 	case p.shelf[key] != s:
 		p.count--
+		p.told.Retired++
 		go one.Discard()
 	default:
 		s.ready = append(s.ready, one)
@@ -279,6 +307,7 @@ func (p *pool) evictLocked(but poolKey) bool {
 	if oldest == nil {
 		return false
 	}
+	p.told.Retired++
 	go oldest.ready[0].Discard()
 	oldest.ready = oldest.ready[1:]
 	p.count--

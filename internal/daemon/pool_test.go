@@ -40,6 +40,9 @@ func TestPoolKeys(t *testing.T) {
 	if p.sweep(); len(p.shelf) != 1 {
 		t.Errorf("%d shelves after the sweep; what nobody asks for must go", len(p.shelf))
 	}
+	if got, want := p.stats(), (PoolStats{Most: 8, Missed: 4}); got != want {
+		t.Errorf("%+v, want %+v: nothing was ready for four calls", got, want)
+	}
 	if p.retire(); len(p.shelf) != 0 {
 		t.Errorf("%d shelves after a reload", len(p.shelf))
 	}

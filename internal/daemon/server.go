@@ -71,6 +71,9 @@ func Listen(cfg Config) (*Server, error) {
 // Warm is how many sandboxes are ready for a call.
 func (s *Server) Warm() int { return s.pool.size() }
 
+// Pool says how the warm pool does.
+func (s *Server) Pool() PoolStats { return s.pool.stats() }
+
 // Path is the socket's.
 func (s *Server) Path() string { return s.socket.path }
 

@@ -50,8 +50,9 @@ type Options struct {
 	// By says who makes the changes, for the history; empty: the user's name.
 	By string
 	// InFlight tells whether runs still use a stored bundle that nothing
-	// names any more; nil: none. (A one-shot run is safe without: what it
-	// uses is named for sixteen generations and eight revisions longer.)
+	// names any more; nil: none. See Uses. (Who runs by himself beside the
+	// loader is not known to it: what he uses is named for sixteen
+	// generations and eight revisions longer, and no more.)
 	InFlight func(digest string) bool
 	// StateDir is where state is kept; empty: state.Dir().
 	StateDir string

@@ -74,8 +74,7 @@ func poolOf(src Source) []prometheus.Collector {
 	}
 	var a asked
 	a.gauge("pool_ready", "Sandboxes that wait for a run.", func() float64 { return float64(src.Pool().Ready) })
-	a.gauge("pool_memory_bytes", "Memory of the sandboxes that wait.", func() float64 { return float64(src.Pool().Bytes) })
-	a.gauge("pool_budget_bytes", "The most that waiting sandboxes may take.", func() float64 { return float64(src.Pool().Budget) })
+	a.gauge("pool_most", "How many sandboxes may wait.", func() float64 { return float64(src.Pool().Most) })
 	a.counter("pool_taken_total", "Runs that found a sandbox waiting.", func() float64 { return float64(src.Pool().Taken) })
 	a.counter("pool_missed_total", "Runs that found none.", func() float64 { return float64(src.Pool().Missed) })
 	a.counter("pool_retired_total", "Sandboxes that were thrown away unused.", func() float64 { return float64(src.Pool().Retired) })

@@ -58,7 +58,7 @@ type Source struct {
 	// Revisions counts the revisions of all commands by state.
 	Revisions func() map[string]int
 	// Pool is the warm pool.
-	Pool func() PoolStats
+	Pool func() daemon.PoolStats
 	// AuditLines is the newest line's number; AuditErr is not nil when
 	// nothing can be written.
 	AuditLines func() uint64
@@ -68,17 +68,6 @@ type Source struct {
 	Cgroup string
 	// Version and Build are this program's.
 	Version, Build string
-}
-
-// PoolStats is the state of the warm pool.
-type PoolStats struct {
-	// Ready counts sandboxes that wait, Bytes is their memory and Budget the
-	// most it may be.
-	Ready         int
-	Bytes, Budget uint64
-	// Taken and Missed count runs that found one and that did not; Retired
-	// counts those that were thrown away unused.
-	Taken, Missed, Retired uint64
 }
 
 // Metrics are all counters. Safe for concurrent use.

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 func full(group string) Source {
 	return Source{
 		InFlight: func() int { return 3 }, Generation: func() uint64 { return 7 }, Revisions: func() map[string]int { return map[string]int{"active": 2, "held": 1} },
-		Pool: func() PoolStats { return PoolStats{Ready: 4, Taken: 5} }, AuditLines: func() uint64 { return 9 }, AuditErr: func() error { return nil },
+		Pool: func() daemon.PoolStats { return daemon.PoolStats{Ready: 4, Taken: 5} }, AuditLines: func() uint64 { return 9 }, AuditErr: func() error { return nil },
 		Cgroup: group, Version: "0.3.0", Build: "b",
 	}
 }

@@ -22,14 +22,20 @@ import (
 	"github.com/sbx-project/sbx/internal/testenv"
 )
 
-// serve starts a daemon for the caller's registry.
-func (h *host) serve(t testing.TB) *exec.Cmd {
+// serve starts a daemon for the caller's registry, with further flags.
+func (h *host) serve(t testing.TB, flags ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(bin+"/sbxd", "serve", "--registry", h.path("registry"))
+	cmd := exec.Command(bin+"/sbxd", append([]string{"serve", "--registry", h.path("registry")}, flags...)...)
 	if h.registry != "" {
 		cmd.Args[3] = h.registry
 	}
-	cmd.Env = h.environ()
+	return h.serving(t, cmd)
+}
+
+// serving starts a daemon and waits for its socket.
+func (h *host) serving(t testing.TB, cmd *exec.Cmd) *exec.Cmd {
+	t.Helper()
+	cmd.Env = h.environ(cmd.Env...)
 	if h.uid != os.Geteuid() {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(h.uid), Gid: uint32(h.uid)}}
 	}
@@ -100,6 +106,9 @@ func (h *host) sameBundles(t *testing.T) {
 	h.bundle(t, "little", bin+"/act", "limits: {output_max: 1000}")
 	h.bundle(t, "quick", bin+"/act", "limits: {timeout: 300ms}")
 	h.bundle(t, "group.one", bin+"/act", "")
+	h.bundle(t, "hungry", bin+"/act", "limits: {-memory_max: 64M}")
+	h.write(t, "registry/token.yaml", "apiVersion: sbx/v1\nname: token\nversion: 1.0.0\nexec: {path: "+bin+"/act, args: declared, argv: [args, \"{{token}}\"]}\n"+
+		"params: [{name: token, type: string, secret: true, required: true}]\n", 0o644)
 	h.write(t, "registry/file.yaml", "apiVersion: sbx/v1\nname: file\nversion: 1.0.0\nexec: {path: "+bin+"/act, args: declared, argv: [cat, \"{{file}}\"]}\n"+
 		"params: [{name: file, type: path, access: read, position: 1, required: true, help: what to show}]\n", 0o644)
 	h.write(t, "registry/make.yaml", "apiVersion: sbx/v1\nname: make\nversion: 1.0.0\nexec: {path: "+bin+"/act, args: declared, argv: [write, \"{{file}}\", text]}\n"+
@@ -140,6 +149,14 @@ func TestSame(t *testing.T) {
 		mem := os.NewFile(uintptr(memfd), "input")
 		defer mem.Close()
 		mem.WriteString("from memory")
+		third, err := os.OpenFile(h.write(t, "home/third", "", 0o600), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer third.Close()
+		holds := func(text string) func() {
+			return func() { third.Truncate(0); third.WriteAt([]byte(text), 0); third.Seek(0, io.SeekStart) }
+		}
 		tests := []struct {
 			name    string
 			call    call
@@ -161,6 +178,11 @@ func TestSame(t *testing.T) {
 			{name: "no input at all", call: call{words: []string{"act", "exit", "0"}, wrap: []string{"close=0"}}, status: 0, outcome: "ok"},
 			{name: "what it sees", call: call{words: []string{"act", "probe"}, env: []string{"GIVEN=1", "OTHER=2"}}, status: 0, outcome: "ok"},
 			{name: "a variable", call: call{words: []string{"act", "probe"}, flags: []string{"--env", "GIVEN=x"}}, status: 0, outcome: "ok"},
+			{name: "variables from a descriptor", call: call{words: []string{"act", "probe"}, flags: []string{"--env-file", "3"}, files: []*os.File{third}}, status: 0, outcome: "ok", before: holds("GIVEN=y\n")},
+			{name: "variables from a descriptor that are not passed", call: call{words: []string{"act", "probe"}, flags: []string{"--env-file", "3"}, files: []*os.File{third}}, status: 125, outcome: "setup-error", before: holds("OTHER=y\n")},
+			{name: "variables from a descriptor that is not there", call: call{words: []string{"act", "probe"}, flags: []string{"--env-file", "9"}}, status: 125, outcome: "setup-error", elsewhere: true},
+			{name: "a secret in the open", call: call{words: []string{"token", "--token", "s3cret"}}, status: 125, outcome: "setup-error"},
+			{name: "too much memory", call: call{words: []string{"hungry", "eat", "400", "1m"}}, status: 137, outcome: "oom"},
 			{name: "a variable that is not passed", call: call{words: []string{"act", "probe"}, flags: []string{"--env", "OTHER=x"}}, status: 125, outcome: "setup-error"},
 			{name: "expected", call: call{words: []string{"act", "exit", "0"}, flags: []string{"--expect", "1.0.0"}}, status: 0, outcome: "ok"},
 			{name: "expected another", call: call{words: []string{"act", "exit", "0"}, flags: []string{"--expect", "2.0.0"}}, status: 126, outcome: "refused"},
@@ -404,6 +426,14 @@ func TestServedUser(t *testing.T) {
 	wantEnd(t, r, 0, "ok")
 	if f := strings.Fields(r.stdout); r.report.Via != "daemon" || len(f) != 3 || f[1] != fmt.Sprint(user.uid) {
 		t.Errorf("via %q, uid_map %q; want the caller's uid %d", r.report.Via, r.stdout, user.uid)
+	}
+	if !r.report.Counted {
+		t.Error("root's daemon does not count the run of a user")
+	}
+	// By himself he may not write the state that verdicts are in.
+	own := user.run(t, root.both(true, call{words: []string{"act", "exit", "0"}}))
+	if wantEnd(t, own, 0, "ok"); own.report.Counted || own.report.Via != "direct" {
+		t.Errorf("a user's own run of root's registry: counted %v, via %q", own.report.Counted, own.report.Via)
 	}
 	r = ask("act", "probe")
 	wantEnd(t, r, 0, "ok")

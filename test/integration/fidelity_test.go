@@ -141,36 +141,56 @@ func TestDaemonised(t *testing.T) {
 // and read it, has no controlling terminal, and cannot put input into it.
 func TestTerminal(t *testing.T) {
 	each(t, func(t *testing.T, h *host) {
-		master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer master.Close()
-		if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-			t.Fatal(err)
-		}
-		n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-		if err != nil {
-			t.Fatal(err)
-		}
-		terminal, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer terminal.Close()
-		if _, err := master.WriteString("typed\n"); err != nil {
-			t.Fatal(err)
-		}
-		c := h.act("", "tty")
-		c.stdin = terminal
-		c.attr.Setsid, c.attr.Setctty, c.attr.Ctty = true, true, 0
-		r := h.run(t, c)
-		wantEnd(t, r, 0, "ok")
-		want := "TCGETS true\nTIOCGWINSZ true\n/dev/tty false\nread \"typed\\n\" true\n"
-		if r.stdout != want {
-			t.Errorf("got %q, want %q", r.stdout, want)
+		testenv.NoLeaks(t)
+		h.bundle(t, "act", bin+"/act", "")
+		h.serve(t)
+		for _, tt := range []struct {
+			name, via string
+			call      call
+		}{
+			{"exec", "direct", h.act("", "tty")},
+			{"run", "direct", h.both(true, call{words: []string{"act", "tty"}})},
+			{"run by the daemon", "daemon", h.both(false, call{words: []string{"act", "tty"}})},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				c := tt.call
+				c.stdin = typed(t)
+				c.attr.Setsid, c.attr.Setctty, c.attr.Ctty = true, true, 0
+				r := h.run(t, c)
+				wantEnd(t, r, 0, "ok")
+				want := "TCGETS true\nTIOCGWINSZ true\n/dev/tty false\nread \"typed\\n\" true\n"
+				if r.stdout != want || r.report.Via != tt.via {
+					t.Errorf("via %q: got %q, want %q", r.report.Via, r.stdout, want)
+				}
+			})
 		}
 	})
+}
+
+// typed is a terminal on which "typed" was typed.
+func typed(t *testing.T) *os.File {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { master.Close() })
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	terminal, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { terminal.Close() })
+	if _, err := master.WriteString("typed\n"); err != nil {
+		t.Fatal(err)
+	}
+	return terminal
 }
 
 // TestEmptyArguments: called without any argument vector sbx says so.
