@@ -3,8 +3,6 @@ package engine
 import (
 	"slices"
 
-	"github.com/sbx-project/sbx/internal/config"
-	"github.com/sbx-project/sbx/internal/feature"
 	"github.com/sbx-project/sbx/internal/filter"
 	"github.com/sbx-project/sbx/internal/params"
 	"github.com/sbx-project/sbx/internal/plan"
@@ -73,7 +71,7 @@ func compileWith(in Input, compileFilter func(filter.Ruleset) (filter.Program, e
 	if p.Rlimits, err = rlimits(&in); err != nil {
 		return nil, err
 	}
-	if p.Require, err = required(&in); err != nil {
+	if err := required(&in, p); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -202,26 +200,4 @@ func stamps(in *Input) []plan.Stamp {
 		}
 	}
 	return out
-}
-
-// required checks the names of layers; those that are features of the host
-// must be there.
-func required(in *Input) ([]string, error) {
-	names := in.Policy.Require
-	for _, name := range names {
-		if !slices.Contains(policy.Layers(), name) && !slices.Contains(feature.Names(), name) {
-			return nil, refuse(in.place("require "+name), policy.Suggest(name, policy.Layers()), "require: unknown layer %q", name)
-		}
-		if probe, ok := has(name, in.Features); !ok {
-			return nil, lacking(in.place("require "+name), in.Features, probe, "require: "+name)
-		}
-	}
-	for _, name := range in.Require {
-		if probe, ok := has(name, in.Features); !ok {
-			return nil, lacking(policy.Pos{}, in.Features, probe, "require: "+name+" of "+config.Path)
-		}
-	}
-	all := slices.Concat(names, in.Require)
-	slices.Sort(all)
-	return slices.Compact(all), nil
 }
