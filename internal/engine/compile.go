@@ -80,10 +80,7 @@ func compileWith(in Input, compileFilter func(filter.Ruleset) (filter.Program, e
 // Ruleset returns what Compile gives to the filter compiler, for `show`,
 // `why` and `analyze`.
 func Ruleset(in Input) (filter.Ruleset, error) {
-	families, err := families(&in.Policy, in.Host)
-	if name := pathParam(in.Params); err == nil && name != "" && slices.Contains(families, afUnix) {
-		err = notBuilt(in.place("sockets unix"), "sockets: unix beside the path parameter "+name+" (socket files in its tree could be connected to)")
-	}
+	families, err := families(&in)
 	if err != nil {
 		return filter.Ruleset{}, err
 	}
@@ -106,42 +103,6 @@ func refuseUnbuilt(in *Input) error {
 		return notBuilt(in.place("network.mode"), "network: mode egress")
 	case len(p.Network.Allow) > 0:
 		return refuse(p.Network.Allow[0].Pos, "mode: egress", "network: allow needs mode egress")
-	}
-	return nil
-}
-
-// families returns the address families that socket(2) may make.
-func families(p *policy.Policy, h Host) ([]uint32, error) {
-	var out []uint32
-	if p.Network.Mode == "loopback" {
-		out = append(out, afInet, afInet6)
-	}
-	for _, name := range p.Sockets {
-		n, ok := policy.Family(name)
-		if !ok {
-			return nil, refuse(p.Places.Of("sockets "+name), policy.Suggest(name, policy.FamilyNames()), "sockets: unknown address family %q", name)
-		}
-		if n == afUnix {
-			if err := unixAllowed(p, h); err != nil {
-				return nil, err
-			}
-		}
-		out = append(out, n)
-	}
-	slices.Sort(out)
-	return slices.Compact(out), nil
-}
-
-// unixAllowed refuses Unix sockets beside trees of the host: a read-only bind
-// does not keep a program from connecting to a socket file in it (CONTAINMENT
-// 9). A socket that the policy names itself is meant.
-func unixAllowed(p *policy.Policy, h Host) error {
-	for _, list := range [][]policy.PathRule{p.Filesystem.Read, p.Filesystem.Write} {
-		for _, r := range list {
-			if r.Path == policy.Cwd || h.fact(r.Path).Kind == Directory && !within(r.Path, "/usr") {
-				return notBuilt(r.Pos, "sockets: unix beside the tree "+r.Path+" (its socket files could be connected to)")
-			}
-		}
 	}
 	return nil
 }

@@ -49,3 +49,22 @@ func TestRequire(t *testing.T) {
 }
 
 func never(list, layer string) bool { return strings.Contains(","+list+",", ","+layer+",") }
+
+// TestUnixBesideTrees: no key shows a directory of the host to a run that may
+// connect to socket files.
+func TestUnixBesideTrees(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		testenv.NoLeaks(t)
+		dir := h.mkdir(t, "tree")
+		h.write(t, "tree/file", "x", 0o644)
+		for _, filesystem := range []string{"read: [" + dir + "]", "write: [" + dir + "]", "exec: [" + dir + "]", `read: ["{{cwd}}"]`} {
+			for sockets, refused := range map[string]bool{"unix": true, "inet": false} {
+				p := h.policy(t, "beside", "sockets: ["+sockets+"]\nfilesystem: {"+filesystem+"}\n")
+				r := h.run(t, h.act(p, "exit", "0"))
+				if got := r.status == 125 && strings.Contains(r.stderr, "sockets: unix beside the directory") && strings.Contains(r.stderr, "hint: "); got != refused {
+					t.Errorf("%s, %s: refused %v, want %v\n%s", sockets, filesystem, got, refused, r)
+				}
+			}
+		}
+	})
+}
