@@ -8,9 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sbx-project/sbx/internal/engine"
 	"github.com/sbx-project/sbx/internal/feature"
-	"github.com/sbx-project/sbx/internal/filter"
 	"github.com/sbx-project/sbx/internal/loader"
 )
 
@@ -20,6 +18,10 @@ type checked struct {
 	OK    bool     `json:"ok"`
 	Error string   `json:"error,omitempty"`
 	Hints []string `json:"hints,omitempty"`
+	// Notes point at what is good and should be looked at; Guarded are the
+	// guarded calls among it.
+	Notes   []string `json:"notes,omitempty"`
+	Guarded []string `json:"guarded,omitempty"`
 }
 
 func checkCommand() *cobra.Command {
@@ -33,7 +35,11 @@ func checkCommand() *cobra.Command {
 			all, bad := []checked{}, false
 			for _, path := range paths {
 				c := checked{Path: path, OK: true}
-				if err := loader.Check(path); err != nil {
+				notes, err := loader.Check(path)
+				for _, n := range notes {
+					c.Notes, c.Guarded = append(c.Notes, n.Text), append(c.Guarded, n.Call)
+				}
+				if err != nil {
 					_, hints := statusOf(err)
 					hints = slices.DeleteFunc(hints, func(h string) bool { return h == "" })
 					c, bad = checked{Path: path, Error: err.Error(), Hints: hints}, true
@@ -56,7 +62,7 @@ func checkCommand() *cobra.Command {
 
 func printChecked(cmd *cobra.Command, all []checked) error {
 	for _, c := range all {
-		text := c.Path + ": ok"
+		text := strings.Join(append([]string{c.Path + ": ok"}, c.Notes...), "\n")
 		if !c.OK {
 			text = strings.Join(append([]string{c.Error}, c.Hints...), "\n")
 		}
@@ -65,83 +71,6 @@ func printChecked(cmd *cobra.Command, all []checked) error {
 		}
 	}
 	return nil
-}
-
-// shown is what `sbx show --json` says: the plan's identity and, in their
-// order, the lines that people read.
-type shown struct {
-	Command    string `json:"command"`
-	Version    string `json:"version"`
-	Digest     string `json:"digest"`
-	Generation uint64 `json:"generation,omitempty"`
-	Facts      []fact `json:"facts,omitempty"`
-}
-
-type fact struct {
-	Key   string `json:"key"`
-	Value string `json:"value"`
-}
-
-// factsOf takes the text of engine.Describe apart.
-func factsOf(text string) (facts []fact) {
-	for line := range strings.Lines(text) {
-		key, value := strings.TrimSuffix(line, "\n"), ""
-		if len(key) > engine.KeyWidth {
-			key, value = key[:engine.KeyWidth], key[engine.KeyWidth+1:]
-		}
-		facts = append(facts, fact{strings.TrimSpace(key), value})
-	}
-	return facts
-}
-
-func showCommand() *cobra.Command {
-	var registryDir string
-	var digest, withFilter bool
-	var out output
-	c := &cobra.Command{Use: "show NAME", Short: "Show what is in force for a command", Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, words []string) error {
-			asJSON, err := out.wantJSON()
-			if err != nil {
-				return err
-			}
-			places, err := loader.Open(registryDir)
-			if err != nil {
-				return err
-			}
-			if digest {
-				name, place, _, err := loader.Find(places, words)
-				if err != nil {
-					return err
-				}
-				raw, err := place.Read(name)
-				if err != nil {
-					return &loader.RejectedError{Err: err}
-				}
-				if asJSON {
-					return printJSON(cmd.OutOrStdout(), shown{Command: name, Digest: raw.Digest})
-				}
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), raw.Digest)
-				return err
-			}
-			p, _, _, err := loader.Run(registryDir, words, loaderOptions())
-			if err != nil {
-				return err
-			}
-			if asJSON && !withFilter {
-				return printJSON(cmd.OutOrStdout(), shown{p.Command, p.Version, p.Revision, p.Generation, factsOf(engine.Describe(p))})
-			}
-			if withFilter {
-				_, err = fmt.Fprint(cmd.OutOrStdout(), filter.Dump(p.Filter.Insns))
-				return err
-			}
-			_, err = fmt.Fprint(cmd.OutOrStdout(), engine.Describe(p))
-			return err
-		}}
-	c.Flags().StringVar(&registryDir, "registry", "", "look in this registry")
-	c.Flags().BoolVar(&digest, "digest", false, "print the bundle's digest only")
-	c.Flags().BoolVar(&withFilter, "filter", false, "dump the filter")
-	out.flags(c)
-	return c
 }
 
 func doctorCommand() *cobra.Command {

@@ -80,7 +80,7 @@ func TestRefusals(t *testing.T) {
 		{name: "mask below a path parameter", policy: `filesystem: {mask: [/opt/tool]}`, change: pathParameter, want: "below the parameter in", notBuilt: true},
 		{name: "template", policy: `{}`, change: func(in *Input) { in.Args = []string{"{{nope}}"} }, want: `"nope" is not a parameter`},
 		{name: "memory", policy: `limits: {memory_max: 1M}`, change: func(in *Input) { in.Features = without("cgroup.memory") }, want: "limits: memory_max needs cgroup.memory", hint: "write -memory_max", feature: "cgroup.memory"},
-		{name: "layer", policy: `require: [landlock]`, change: func(in *Input) { in.Features = without("landlock") }, want: "require: landlock needs landlock (Linux 5.13)", feature: "landlock"},
+		{name: "layer", policy: `require: [landlock]`, change: func(in *Input) { in.Features = without("landlock") }, want: "require: landlock needs landlock (Linux 5.19)", feature: "landlock"},
 		{name: "require exec-once beside exec", policy: "filesystem: {exec: [view]}\nrequire: [seccomp, exec-once]", want: "2:20: require: exec-once: the policy lets more than the program be executed", hint: "filesystem.exec"},
 		{name: "require exec-once beside a program", policy: `{filesystem: {exec: [/bin/sh]}, require: [exec-once]}`, want: "require: exec-once:"},
 		{name: "require mdwe without it", policy: `{memory_deny_write_execute: false, require: [mdwe]}`, want: "require: mdwe: the policy says memory_deny_write_execute: false", hint: "take one of them out"},

@@ -65,3 +65,16 @@ func unixAllowed(in *Input) error {
 	}
 	return nil
 }
+
+// Families returns the names of the address families that socket(2) may make,
+// sorted.
+func Families(in Input) ([]string, error) {
+	numbers, err := families(&in)
+	var out []string
+	for _, name := range policy.FamilyNames() {
+		if n, _ := policy.Family(name); slices.Contains(numbers, n) {
+			out = append(out, name)
+		}
+	}
+	return out, err
+}
