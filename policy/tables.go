@@ -86,9 +86,9 @@ var errnos = map[string]uint16{
 // layers, sorted.
 var layers = []string{
 	"audit", "capabilities", "cgroup", "cgroup.cpu", "cgroup.io", "cgroup.memory",
-	"cgroup.pids", "cgroupns", "exec-once", "identity", "idmap", "ipcns", "landlock",
-	"listener", "mdwe", "mountns", "netns", "noexec", "pidns", "proc", "seccomp", "timens",
-	"userns", "utsns",
+	"cgroup.pids", "cgroupns", "exec-once", "fifos", "identity", "idmap", "ipcns", "keyring",
+	"landlock", "listener", "mdwe", "mountns", "netns", "no_new_privs", "noexec", "pidns",
+	"proc", "seccomp", "timens", "userns", "userns.limit", "utsns",
 }
 
 // sortedKeys returns the keys of m in order.

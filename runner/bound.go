@@ -82,7 +82,7 @@ func (r *run) bound() bool {
 			r.writes = append(r.writes, limits.Writes(h.Name)...)
 			continue
 		}
-		if contains(l.Required, h.Name) || contains(r.Plan.Require, layerOf(h.Name)) {
+		if contains(l.Required, h.Name) || r.demands(layerOf(h.Name)) {
 			r.layer(layerOf(h.Name), NotHeld, h.Err.Error())
 			r.release()
 			return r.refuse(StatusSetup, Refused, "hold "+h.Name+": feature "+layerOf(h.Name), h.Err, fixOf(r.noLeaf))
@@ -135,35 +135,6 @@ func ipcBounds(memory uint64) [][2]string {
 		{"kernel/msgmni", num(min(memory/4/queue, 1024))},
 		{"kernel/sem", "250 4096 32 128"},
 	}
-}
-
-// required refuses a run whose policy requires a layer that is not applied,
-// and has the launch fail at those that it applies itself.
-func (r *run) required() bool {
-	for _, want := range r.Plan.Require {
-		why := ""
-		for i := range r.report.Layers {
-			if l := &r.report.Layers[i]; l.Name == want && l.State != Applied {
-				l.State, why = NotHeld, l.Why
-			}
-		}
-		for _, l := range launchLayers {
-			if l.name == want {
-				r.config.Strict |= l.bit
-			}
-		}
-		if (want == "userns" || want == "idmap") && r.config.Identity.Mode == nsexec.NoUserNS {
-			why = "user namespaces are disabled"
-		}
-		if want == "audit" && !r.Audited {
-			why = "a direct run is not audited"
-		}
-		if why != "" {
-			r.release()
-			return r.refuse(StatusSetup, Refused, "require "+want, errors.New(why), "sbx doctor names what mends it")
-		}
-	}
-	return true
 }
 
 // unheld lists every limit that was asked for as not held.

@@ -2,13 +2,11 @@ package runner
 
 import (
 	"errors"
-	"strconv"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/internal/weak"
 	"github.com/sbx-project/sbx/nsexec"
 )
@@ -81,7 +79,7 @@ func (r *run) supervise() {
 	if killed != "" && lacksMDWE() {
 		degraded |= nsexec.DegradedMDWE // init could not say it any more
 	}
-	r.applied(degraded)
+	r.report.Layers = append(r.report.Layers, r.launched(degraded)...)
 	r.classify(last, killed, ws)
 	if r.Usage && r.leaf != nil {
 		if u, err := r.leaf.Usage(); err == nil {
@@ -232,90 +230,6 @@ func (r *run) sendMaps() error {
 		fds = append(fds, fd)
 	}
 	return r.child.Proceed(fds...)
-}
-
-// launchLayers are those that the launch itself applies, where the kernel
-// has them.
-var launchLayers = [...]struct {
-	name string
-	bit  uint64
-	why  string
-}{
-	{"timens", nsexec.DegradedTime, "the kernel has no time namespaces"},
-	{"keyring", nsexec.DegradedKeyring, "the kernel has no keyrings to separate"},
-	{"mdwe", nsexec.DegradedMDWE, "the kernel has no PR_SET_MDWE (Linux 6.3)"},
-	{"landlock", nsexec.DegradedLandlock, "the kernel has no Landlock (Linux 5.19): files given as 0, 1 and 2 can be opened anew with the run's rights"},
-	{"userns.limit", nsexec.DegradedUserMax, "user.max_user_namespaces of the run could not be set: the filter alone refuses them"},
-}
-
-// lacksMDWE tells whether the kernel has no PR_SET_MDWE (before 6.3).
-func lacksMDWE() bool {
-	_, err := unix.PrctlRetInt(unix.PR_GET_MDWE, 0, 0, 0, 0)
-	return err != nil
-}
-
-// applied adds the layers that the launch applied, degraded ones among them.
-func (r *run) applied(bits uint64) {
-	once := len(r.Plan.Filter.ExecOnce) > 0
-	noUser := r.config.Identity.Mode == nsexec.NoUserNS
-	for _, l := range launchLayers {
-		switch {
-		case l.name == "mdwe" && !r.Plan.DenyWriteExecute, l.name == "userns.limit" && noUser:
-		case bits&l.bit != 0:
-			r.layer(l.name, Degraded, l.why)
-		default:
-			r.layer(l.name, Applied, "")
-		}
-	}
-	for _, name := range [...]string{"pidns", "mountns", "netns", "ipcns", "utsns", "cgroupns", "noexec", "proc", "capabilities", "no_new_privs", "seccomp", "listener"} {
-		r.layer(name, Applied, "")
-	}
-	if path := fifoHole(r.Plan.View, r.Cwd); path != "" {
-		r.layer("fifos", Degraded, "FIFOs below "+strconv.Quote(path)+" can be written to: it is shown read-only below what is writable")
-	}
-	if noUser {
-		r.layer("userns", Degraded, "user namespaces are disabled on this host")
-	} else {
-		r.layer("userns", Applied, "")
-	}
-	if len(r.owners) > 0 {
-		r.layer("idmap", Applied, "")
-	}
-	if once {
-		r.layer("exec-once", Applied, "")
-	}
-	if r.Audited {
-		r.layer("audit", Applied, "")
-	} else {
-		r.layer("audit", Degraded, "absent: nobody records this run")
-	}
-}
-
-// fifoHole is the path of a read-only tree that the view shows below a
-// writable directory, or "": Landlock, which holds the FIFOs of read-only
-// trees, grants with the directory what lies below it.
-func fifoHole(view []plan.Step, cwd string) string {
-	for i := range view {
-		if view[i].Kind != plan.Tree || view[i].Flags&(plan.Writable|plan.OverFile) != 0 {
-			continue
-		}
-		path := shownAt(&view[i], cwd)
-		for j := range view {
-			writable := view[j].Kind == plan.Tmpfs || view[j].Kind == plan.Tree && view[j].Flags&plan.Writable != 0
-			if above := shownAt(&view[j], cwd); writable && path != above && within(path, above) {
-				return path
-			}
-		}
-	}
-	return ""
-}
-
-// shownAt is where the view shows a step.
-func shownAt(s *plan.Step, cwd string) string {
-	if s.Flags&plan.SourceCwd != 0 {
-		return cwd
-	}
-	return s.Path
 }
 
 // classify turns what is known into the outcome and the exit status.

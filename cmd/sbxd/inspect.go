@@ -12,9 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sbx-project/sbx/internal/engine"
 	"github.com/sbx-project/sbx/internal/feature"
-	"github.com/sbx-project/sbx/internal/filter"
 	"github.com/sbx-project/sbx/internal/loader"
 	"github.com/sbx-project/sbx/registry"
 )
@@ -25,6 +23,10 @@ type checked struct {
 	OK    bool     `json:"ok"`
 	Error string   `json:"error,omitempty"`
 	Hints []string `json:"hints,omitempty"`
+	// Notes point at what is good and should be looked at; Guarded are the
+	// guarded calls among it.
+	Notes   []string `json:"notes,omitempty"`
+	Guarded []string `json:"guarded,omitempty"`
 }
 
 func checkCommand() *cobra.Command {
@@ -41,8 +43,11 @@ commands require is there. Exit status 1 when anything is bad.`,
 				return err
 			}
 			all, bad := []checked{}, false
-			add := func(path string, err error) {
+			add := func(path string, notes []loader.Note, err error) {
 				c := checked{Path: path, OK: err == nil}
+				for _, n := range notes {
+					c.Notes, c.Guarded = append(c.Notes, n.Text), append(c.Guarded, n.Call)
+				}
 				if err != nil {
 					_, hints := statusOf(err)
 					c.Error, c.Hints, bad = err.Error(), slices.DeleteFunc(hints, func(h string) bool { return h == "" }), true
@@ -51,17 +56,18 @@ commands require is there. Exit status 1 when anything is bad.`,
 			}
 			for _, path := range paths {
 				if !isRegistry(path) {
-					add(path, loader.Check(path))
+					notes, err := loader.Check(path)
+					add(path, notes, err)
 					continue
 				}
 				files, errs, tree := loader.CheckRegistry(path)
 				for _, file := range files {
-					add(file, errs[file])
+					add(file, nil, errs[file])
 				}
-				add(path, tree)
+				add(path, nil, tree)
 			}
 			if err := loader.CheckTogether(paths); err != nil {
-				add(strings.Join(paths, " "), err)
+				add(strings.Join(paths, " "), nil, err)
 			}
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), all)
@@ -89,7 +95,7 @@ func isRegistry(path string) bool {
 
 func printChecked(cmd *cobra.Command, all []checked) error {
 	for _, c := range all {
-		text := c.Path + ": ok"
+		text := strings.Join(append([]string{c.Path + ": ok"}, c.Notes...), "\n")
 		if !c.OK {
 			text = strings.Join(append([]string{c.Error}, c.Hints...), "\n")
 		}
@@ -98,102 +104,6 @@ func printChecked(cmd *cobra.Command, all []checked) error {
 		}
 	}
 	return nil
-}
-
-// shown is what `sbx show --json` says: the plan's identity and, in their
-// order, the lines that people read.
-type shown struct {
-	Command    string `json:"command"`
-	Version    string `json:"version"`
-	Digest     string `json:"digest"`
-	Generation uint64 `json:"generation,omitempty"`
-	Facts      []fact `json:"facts,omitempty"`
-}
-
-type fact struct {
-	Key   string `json:"key"`
-	Value string `json:"value"`
-}
-
-// factsOf takes the text of engine.Describe apart.
-func factsOf(text string) (facts []fact) {
-	for line := range strings.Lines(text) {
-		key, value := strings.TrimSuffix(line, "\n"), ""
-		if len(key) > engine.KeyWidth {
-			key, value = key[:engine.KeyWidth], key[engine.KeyWidth+1:]
-		}
-		facts = append(facts, fact{strings.TrimSpace(key), value})
-	}
-	return facts
-}
-
-func showCommand() *cobra.Command {
-	var registryDir string
-	var digest, withFilter, all bool
-	var out output
-	c := &cobra.Command{Use: "show NAME", Short: "Show what is in force for a command", Args: cobra.MinimumNArgs(1),
-		Long: "Show the plan in force of a command: its program, its resolved policy, its digest.\nOne that you may not run is refused (126).\n\n" + mayRun,
-		RunE: func(cmd *cobra.Command, words []string) error {
-			asJSON, err := out.wantJSON()
-			if err != nil {
-				return err
-			}
-			if all && os.Geteuid() != 0 {
-				return &statusError{126, errors.New("show: --all is root's"), "sbx show NAME shows what you may run"}
-			}
-			places, err := loader.Open(registryDir)
-			if err != nil {
-				return err
-			}
-			if digest {
-				name, place, _, err := loader.Find(places, words)
-				if err != nil {
-					return pruned(registryDir, err)
-				}
-				raw, err := place.Read(name)
-				if err != nil {
-					return &loader.RejectedError{Err: err}
-				}
-				// Who signs a bundle asks before anybody believes it.
-				if disk, err := place.Reader(); err == nil {
-					if b, err := disk.Load(name); err == nil {
-						if err := othersOwn(name, place.Key, b.Manifest.Allow.Users, b.Manifest.Allow.Groups); err != nil {
-							return err
-						}
-					}
-				}
-				if asJSON {
-					return printJSON(cmd.OutOrStdout(), shown{Command: name, Digest: raw.Digest})
-				}
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), raw.Digest)
-				return err
-			}
-			p, _, _, err := loader.Run(registryDir, words, loaderOptions())
-			if err != nil {
-				return pruned(registryDir, err)
-			}
-			if p.Refusal != "" && !all {
-				return &loader.RejectedError{Err: errors.New(p.Command + ": " + p.Refusal)}
-			}
-			if err := othersOwn(p.Command, p.Key, p.AllowUsers, p.AllowGroups); err != nil {
-				return err
-			}
-			if asJSON && !withFilter {
-				return printJSON(cmd.OutOrStdout(), shown{p.Command, p.Version, p.Revision, p.Generation, factsOf(engine.Describe(p))})
-			}
-			if withFilter {
-				_, err = fmt.Fprint(cmd.OutOrStdout(), filter.Dump(p.Filter.Insns))
-				return err
-			}
-			_, err = fmt.Fprint(cmd.OutOrStdout(), engine.Describe(p))
-			return err
-		}}
-	c.Flags().StringVar(&registryDir, "registry", "", "look in this registry")
-	c.Flags().BoolVar(&all, "all", false, "as root: a name that refuses, too, with its reason")
-	c.Flags().BoolVar(&digest, "digest", false, "print the bundle's digest only")
-	c.Flags().BoolVar(&withFilter, "filter", false, "dump the filter")
-	out.flags(c)
-	return c
 }
 
 // othersOwn refuses to show what `allow` keeps for others.

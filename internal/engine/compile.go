@@ -3,8 +3,6 @@ package engine
 import (
 	"slices"
 
-	"github.com/sbx-project/sbx/internal/config"
-	"github.com/sbx-project/sbx/internal/feature"
 	"github.com/sbx-project/sbx/internal/filter"
 	"github.com/sbx-project/sbx/internal/params"
 	"github.com/sbx-project/sbx/internal/plan"
@@ -73,7 +71,7 @@ func compileWith(in Input, compileFilter func(filter.Ruleset) (filter.Program, e
 	if p.Rlimits, err = rlimits(&in); err != nil {
 		return nil, err
 	}
-	if p.Require, err = required(&in); err != nil {
+	if err := required(&in, p); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -82,10 +80,7 @@ func compileWith(in Input, compileFilter func(filter.Ruleset) (filter.Program, e
 // Ruleset returns what Compile gives to the filter compiler, for `show`,
 // `why` and `analyze`.
 func Ruleset(in Input) (filter.Ruleset, error) {
-	families, err := families(&in.Policy, in.Host)
-	if name := pathParam(in.Params); err == nil && name != "" && slices.Contains(families, afUnix) {
-		err = notBuilt(in.place("sockets unix"), "sockets: unix beside the path parameter "+name+" (socket files in its tree could be connected to)")
-	}
+	families, err := families(&in)
 	if err != nil {
 		return filter.Ruleset{}, err
 	}
@@ -108,42 +103,6 @@ func refuseUnbuilt(in *Input) error {
 		return notBuilt(in.place("network.mode"), "network: mode egress")
 	case len(p.Network.Allow) > 0:
 		return refuse(p.Network.Allow[0].Pos, "mode: egress", "network: allow needs mode egress")
-	}
-	return nil
-}
-
-// families returns the address families that socket(2) may make.
-func families(p *policy.Policy, h Host) ([]uint32, error) {
-	var out []uint32
-	if p.Network.Mode == "loopback" {
-		out = append(out, afInet, afInet6)
-	}
-	for _, name := range p.Sockets {
-		n, ok := policy.Family(name)
-		if !ok {
-			return nil, refuse(p.Places.Of("sockets "+name), policy.Suggest(name, policy.FamilyNames()), "sockets: unknown address family %q", name)
-		}
-		if n == afUnix {
-			if err := unixAllowed(p, h); err != nil {
-				return nil, err
-			}
-		}
-		out = append(out, n)
-	}
-	slices.Sort(out)
-	return slices.Compact(out), nil
-}
-
-// unixAllowed refuses Unix sockets beside trees of the host: a read-only bind
-// does not keep a program from connecting to a socket file in it (CONTAINMENT
-// 9). A socket that the policy names itself is meant.
-func unixAllowed(p *policy.Policy, h Host) error {
-	for _, list := range [][]policy.PathRule{p.Filesystem.Read, p.Filesystem.Write} {
-		for _, r := range list {
-			if r.Path == policy.Cwd || h.fact(r.Path).Kind == Directory && !within(r.Path, "/usr") {
-				return notBuilt(r.Pos, "sockets: unix beside the tree "+r.Path+" (its socket files could be connected to)")
-			}
-		}
 	}
 	return nil
 }
@@ -202,26 +161,4 @@ func stamps(in *Input) []plan.Stamp {
 		}
 	}
 	return out
-}
-
-// required checks the names of layers; those that are features of the host
-// must be there.
-func required(in *Input) ([]string, error) {
-	names := in.Policy.Require
-	for _, name := range names {
-		if !slices.Contains(policy.Layers(), name) && !slices.Contains(feature.Names(), name) {
-			return nil, refuse(in.place("require "+name), policy.Suggest(name, policy.Layers()), "require: unknown layer %q", name)
-		}
-		if probe, ok := has(name, in.Features); !ok {
-			return nil, lacking(in.place("require "+name), in.Features, probe, "require: "+name)
-		}
-	}
-	for _, name := range in.Require {
-		if probe, ok := has(name, in.Features); !ok {
-			return nil, lacking(policy.Pos{}, in.Features, probe, "require: "+name+" of "+config.Path)
-		}
-	}
-	all := slices.Concat(names, in.Require)
-	slices.Sort(all)
-	return slices.Compact(all), nil
 }

@@ -69,6 +69,9 @@ func Describe(p *plan.Plan) string {
 	for _, s := range p.Require {
 		line("require", "%s", s)
 	}
+	for _, s := range p.Host.Require {
+		line("require", "%s (of this host)", s)
+	}
 	for _, s := range p.Stamps {
 		if s.Absent {
 			line("depends", "%s (absent)", s.Path)

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/sbx-project/sbx/internal/feature"
 	"github.com/sbx-project/sbx/internal/filter"
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/internal/syscalls"
@@ -109,16 +108,3 @@ func capabilities(in *Input, rs *filter.Ruleset) (uint64, error) {
 
 // place is where the policy states a value.
 func (in *Input) place(key string) policy.Pos { return in.Policy.Places.Of(key) }
-
-// has tells whether the host has what a layer of `require` needs; probe is the
-// feature behind it, empty for none.
-func has(layer string, features feature.Set) (probe string, ok bool) {
-	probe = map[string]string{"cgroup": "cgroup2", "listener": "seccomp.notify"}[layer]
-	if probe == "" {
-		probe = layer
-	}
-	if _, known := feature.Known(probe); !known {
-		return "", true
-	}
-	return probe, features.Has(probe)
-}

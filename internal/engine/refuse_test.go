@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,6 +12,48 @@ import (
 
 func pathParameter(in *Input) {
 	in.Params = []plan.Param{{Name: "in", Type: plan.ParamPath, Access: plan.AccessRead, Max: 9}}
+}
+
+func hostRequires(name string) func(*Input) {
+	return func(in *Input) { in.Require = []string{name} }
+}
+
+// TestRequireMet: what a policy requires and asks for is in the plan, and what
+// the host requires refuses no command that has nothing of it.
+func TestRequireMet(t *testing.T) {
+	for _, text := range []string{
+		`require: [exec-once, mdwe, keyring, no_new_privs, userns.limit, fifos, landlock, audit]`,
+		`{limits: {cpu_max: 50%, io_max: ["8:0 rbps=1M"]}, require: [cgroup.cpu, cgroup.io, cgroup.memory, cgroup.pids, cgroup]}`,
+		`{extends: [], limits: {cpu_weight: 50, memory_swap_max: 0}, require: [cgroup.cpu, cgroup.memory]}`,
+		`{filesystem: {write: [/srv/out]}, require: [idmap]}`,
+		`{filesystem: {read: [{path: /srv/in, as: owner}]}, require: [idmap]}`,
+		`{filesystem: {write: ["{{cwd}}"]}, require: [idmap]}`,
+	} {
+		in := merged(t, text)
+		p, err := Compile(in)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if len(p.Require) != len(in.Policy.Require) || !slices.IsSorted(p.Require) {
+			t.Errorf("%s: the plan requires %q", text, p.Require)
+		}
+	}
+	in := merged(t, `{}`)
+	in.Params = []plan.Param{{Name: "out", Type: plan.ParamPath, Access: plan.AccessWrite, Max: 9}}
+	in.Policy.Require = []string{"idmap"}
+	if _, err := Compile(in); err != nil {
+		t.Errorf("idmap beside a parameter that writes: %v", err)
+	}
+	in = merged(t, `extends: []`)
+	in.Require = []string{"idmap", "cgroup.io", "cgroup.memory", "cgroup.cpu", "cgroup.pids", "seccomp"}
+	p, err := Compile(in)
+	if err != nil {
+		t.Fatalf("the host requires what the plan has not: %v", err)
+	}
+	if len(p.Require) != 0 || len(p.Host.Require) != 6 || !slices.IsSorted(p.Host.Require) {
+		t.Errorf("the plan requires %q, the host %q", p.Require, p.Host.Require)
+	}
 }
 
 func TestRefusals(t *testing.T) {
@@ -32,14 +75,27 @@ func TestRefusals(t *testing.T) {
 		{name: "capabilities", policy: "capabilities:\n- CAP_CHOWN", change: func(in *Input) { in.Features = without("userns") }, want: "2:3: capabilities: CAP_CHOWN needs userns", feature: "userns"},
 		{name: "CAP_SYS_ADMIN and mount", policy: `{capabilities: [CAP_CHOWN, CAP_SYS_ADMIN], syscalls: {allow: [umount2]}}`, want: "1:28: capabilities: CAP_SYS_ADMIN together with the call umount2", hint: "take one"},
 		{name: "CAP_SYS_ADMIN and a rule for mount", policy: `{capabilities: [CAP_SYS_ADMIN], syscalls: {rules: [{names: [mount], args: [{index: 3, op: eq, value: 32}], action: allow}]}}`, want: "with the call mount"},
-		{name: "unix beside a tree", policy: `{sockets: [unix], filesystem: {read: [/srv/in]}}`, want: "sockets: unix beside the tree /srv/in", notBuilt: true},
-		{name: "unix beside the caller's tree", policy: `{sockets: [unix], filesystem: {read: ["{{cwd}}"]}}`, want: "sockets: unix", notBuilt: true},
-		{name: "mask below the caller's tree", policy: `filesystem: {read: ["{{cwd}}"], mask: [/opt/tool]}`, want: "filesystem.mask", notBuilt: true},
-		{name: "unix beside a path parameter", policy: `{sockets: [unix]}`, change: pathParameter, want: "sockets: unix beside the path parameter in", notBuilt: true},
-		{name: "mask below a path parameter", policy: `filesystem: {mask: [/opt/tool]}`, change: pathParameter, want: "below the parameter in", notBuilt: true},
+		{name: "unix beside a tree", policy: `{sockets: [unix], filesystem: {exec: [/usr/lib/plugins], read: [/srv/in]}}`, want: `1:65: sockets: unix beside the directory "/srv/in"`, hint: "name the socket files"},
+		{name: "mask below the caller's tree", policy: `filesystem: {read: ["{{cwd}}"], mask: [/opt/tool]}`, want: `filesystem.mask: "/opt/tool" may lie below {{cwd}}, which is known at the launch only`, hint: "take it out"},
+		{name: "mask below a path parameter", policy: `filesystem: {mask: [/opt/tool]}`, change: pathParameter, want: "may lie below the parameter in", hint: "name the trees"},
 		{name: "template", policy: `{}`, change: func(in *Input) { in.Args = []string{"{{nope}}"} }, want: `"nope" is not a parameter`},
 		{name: "memory", policy: `limits: {memory_max: 1M}`, change: func(in *Input) { in.Features = without("cgroup.memory") }, want: "limits: memory_max needs cgroup.memory", hint: "write -memory_max", feature: "cgroup.memory"},
-		{name: "layer", policy: `require: [landlock]`, change: func(in *Input) { in.Features = without("landlock") }, want: "require: landlock needs landlock (Linux 5.13)", feature: "landlock"},
+		{name: "layer", policy: `require: [landlock]`, change: func(in *Input) { in.Features = without("landlock") }, want: "require: landlock needs landlock (Linux 5.19)", feature: "landlock"},
+		{name: "require exec-once beside exec", policy: "filesystem: {exec: [view]}\nrequire: [seccomp, exec-once]", want: "2:20: require: exec-once: the policy lets more than the program be executed", hint: "filesystem.exec"},
+		{name: "require exec-once beside a program", policy: `{filesystem: {exec: [/bin/sh]}, require: [exec-once]}`, want: "require: exec-once:"},
+		{name: "require mdwe without it", policy: `{memory_deny_write_execute: false, require: [mdwe]}`, want: "require: mdwe: the policy says memory_deny_write_execute: false", hint: "take one of them out"},
+		{name: "require cgroup.memory without a limit", policy: `{extends: [], require: [cgroup.memory]}`, want: "require: cgroup.memory: the policy has no limit that it would hold", hint: "memory_max"},
+		{name: "require cgroup.pids without a limit", policy: `{extends: [], require: [cgroup.pids]}`, want: "require: cgroup.pids: the policy has no limit"},
+		{name: "require cgroup.cpu without a limit", policy: `{require: [cgroup.cpu]}`, want: "require: cgroup.cpu: the policy has no limit", hint: "cpu_max or cpu_weight"},
+		{name: "require cgroup.io without a limit", policy: `{require: [cgroup.io]}`, want: "require: cgroup.io: the policy has no limit"},
+		{name: "require idmap without a mapped tree", policy: `{filesystem: {read: [/srv/in]}, require: [idmap]}`, want: "require: idmap: the policy shows no tree that is mapped", hint: "filesystem.write"},
+		{name: "require idmap beside a parameter that reads", policy: `{require: [idmap]}`, change: pathParameter, want: "require: idmap: the policy shows no tree"},
+		{name: "require fifos", policy: `require: [fifos]`, change: func(in *Input) { in.Features = without("landlock") }, want: "require: fifos needs landlock", feature: "landlock"},
+		{name: "require userns.limit", policy: `require: [userns.limit]`, change: func(in *Input) { in.Features = without("userns") }, want: "require: userns.limit needs userns", feature: "userns"},
+		{name: "require an unknown name", policy: `{}`, change: func(in *Input) { in.Policy.Require = []string{"cgroup2"} }, want: `require: unknown layer "cgroup2"`, hint: "cgroup"},
+		{name: "the host requires exec-once", policy: `filesystem: {exec: [view]}`, change: hostRequires("exec-once"), want: "require: exec-once of /etc/sbx/sbx.yaml: the policy lets more", hint: "filesystem.exec"},
+		{name: "the host requires mdwe", policy: `memory_deny_write_execute: false`, change: hostRequires("mdwe"), want: "require: mdwe of /etc/sbx/sbx.yaml: the policy says"},
+		{name: "the host requires an unknown name", policy: `{}`, change: hostRequires("mdew"), want: "require: mdew of /etc/sbx/sbx.yaml: unknown layer", hint: "mdwe"},
 		{name: "bundle's feature", policy: `{}`, change: func(in *Input) { in.Needs = []string{"idmap"}; in.Features = without("idmap") }, want: "the bundle needs idmap", feature: "idmap"},
 		{name: "core", policy: `limits: {rlimit_core: 1M}`, want: "rlimit_core is always 0"},
 		{name: "tmpfs over memory", policy: `{filesystem: {tmpfs: [{path: /tmp, size: 1G}]}, limits: {memory_max: 512M}}`, want: "memory_max is 536870912"},

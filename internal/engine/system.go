@@ -159,7 +159,8 @@ func (v *view) masks() error {
 			if !cwd {
 				below = "the parameter " + name
 			}
-			return notBuilt(r.Pos, "filesystem.mask: "+r.Path+" may lie below "+below+", which is known at the launch only")
+			return refuse(r.Pos, "take it out: what no other key shows is hidden already, but for what the caller shows himself; or name the trees in filesystem.read or write in place of "+below,
+				"filesystem.mask: %q may lie below %s, which is known at the launch only, and a mask is placed when the plan is made", r.Path, below)
 		}
 		for _, p := range places {
 			if within(v.inside, p) || v.script != "" && within(v.script, p) {

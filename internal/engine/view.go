@@ -131,10 +131,12 @@ func (v *view) treeFlags() plan.Flags {
 	return 0
 }
 
+func (v *view) real(p string) string { return v.in.real(p) }
+
 // real replaces a leading {{bundle}} by the bundle's directory.
-func (v *view) real(p string) string {
-	if v.in.BundleDir != "" && within(p, policy.BundleDir) {
-		return v.in.BundleDir + strings.TrimPrefix(p, policy.BundleDir)
+func (in *Input) real(p string) string {
+	if in.BundleDir != "" && within(p, policy.BundleDir) {
+		return in.BundleDir + strings.TrimPrefix(p, policy.BundleDir)
 	}
 	return p
 }

@@ -28,6 +28,29 @@ func TestProbesAreDescribed(t *testing.T) {
 	}
 }
 
+// TestLandlockABI: doctor and require call present what a launch can use.
+func TestLandlockABI(t *testing.T) {
+	for abi, want := range map[int]bool{0: false, 1: false, 2: true, 7: true} {
+		if got, detail := landlockABI(abi); got != want || detail == "" {
+			t.Errorf("ABI %d: %v, %q; want %v", abi, got, detail, want)
+		}
+	}
+}
+
+// TestCosts pins what a run loses where there is no lesser form of a thing.
+func TestCosts(t *testing.T) {
+	for name, want := range map[string]string{
+		"seccomp": "nothing runs", "seccomp.notify": "nothing runs", "proc.subset": "does not start", "landlock": "FIFOs",
+	} {
+		if f, _ := Known(name); !strings.Contains(f.Cost, want) {
+			t.Errorf("%s: %q does not say %q", name, f.Cost, want)
+		}
+	}
+	if f, _ := Known("landlock"); f.MinKernel != "5.19" {
+		t.Errorf("landlock from %s; a launch needs ABI 2, of 5.19", f.MinKernel)
+	}
+}
+
 func TestProbe(t *testing.T) {
 	s := Probe()
 	for _, f := range s.All() {
@@ -58,7 +81,7 @@ func TestProbeAgreesWithKernel(t *testing.T) {
 		}
 	}
 	if lsm, err := os.ReadFile("/sys/kernel/security/lsm"); err == nil {
-		if want := strings.Contains(string(lsm), "landlock"); s.Has("landlock") != want {
+		if want := strings.Contains(string(lsm), "landlock") && kernelHas(t, 5, 19); s.Has("landlock") != want {
 			t.Errorf("Has(landlock) = %v, the list of modules is %q", s.Has("landlock"), lsm)
 		}
 	}

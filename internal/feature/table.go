@@ -44,7 +44,7 @@ var probes = []probe{
 	}, seccompAction("kill_process", retKillProcess)},
 	{Feature{
 		Name: "seccomp.notify", MinKernel: "5.0",
-		Cost: "violations kill without naming the call, unless the audit log does",
+		Cost: "nothing runs: without a listener a refused call of a child would not end the run",
 		Fix:  "a kernel built with CONFIG_SECCOMP_FILTER, and a container runtime whose own filter lets seccomp(2) pass",
 	}, seccompAction("user_notif", retUserNotif)},
 	{Feature{
@@ -53,8 +53,8 @@ var probes = []probe{
 		Fix:  "start as root, with user.max_user_namespaces above 0, on a file system that has idmapped mounts (ext4, xfs, btrfs; tmpfs from 6.3)",
 	}, tryIdmap},
 	{Feature{
-		Name: "landlock", MinKernel: "5.13",
-		Cost: "one wall less around files; noexec and exec-once hold without it",
+		Name: "landlock", MinKernel: "5.19",
+		Cost: "one wall less around files: those given as 0, 1 and 2 can be opened anew with the run's rights, and FIFOs that are shown read-only written to",
 		Fix:  "a kernel built with CONFIG_SECURITY_LANDLOCK and landlock in lsm= on its command line",
 	}, tryLandlock},
 	{Feature{
@@ -64,7 +64,7 @@ var probes = []probe{
 	}, tryMDWE},
 	{Feature{
 		Name: "proc.subset", MinKernel: "5.8",
-		Cost: "/proc is shown whole with its dangerous files masked",
+		Cost: "a run whose policy says proc: subset, the default, does not start; proc: full shows more of the host",
 		Fix:  "a newer kernel; inside a container, one whose /proc is not masked",
 	}, tryProcSubset},
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -13,18 +14,65 @@ import (
 	"github.com/sbx-project/sbx/internal/engine"
 	"github.com/sbx-project/sbx/internal/feature"
 	"github.com/sbx-project/sbx/internal/safefs"
+	"github.com/sbx-project/sbx/internal/syscalls"
 	"github.com/sbx-project/sbx/internal/yamlnode"
 	"github.com/sbx-project/sbx/policy"
 	"github.com/sbx-project/sbx/registry"
 )
 
+// Note is what an author should look at although it is no error.
+type Note struct {
+	// Text begins with the place.
+	Text string
+	// Call is the guarded call that the policy opens by its own name.
+	Call string
+}
+
 // Check reads a manifest or a policy as an author would have it checked: all
 // of its text, and that the engine can make a plan of it on this host. A file
-// with an apiVersion is a manifest.
-func Check(path string) error {
+// with an apiVersion is a manifest. The notes are those of a file that is good.
+func Check(path string) ([]Note, error) {
+	p, err := check(path)
+	if err != nil {
+		return nil, err
+	}
+	return guarded(path, p.Syscalls), nil
+}
+
+// guarded points at the guarded calls that a policy opens: each of them reaches
+// other processes or the kernel, or walks around a rule of the sandbox.
+func guarded(path string, s policy.Syscalls) (notes []Note) {
+	note := func(n policy.Name, how string) {
+		denied := slices.ContainsFunc(s.Deny, func(d policy.Name) bool { return d.Text == n.Text })
+		if !syscalls.Guarded(n.Text) || denied {
+			return
+		}
+		place := path
+		if n.Pos.Line > 0 {
+			place += ":" + strconv.Itoa(n.Pos.Line) + ":" + strconv.Itoa(n.Pos.Col)
+		}
+		notes = append(notes, Note{Call: n.Text, Text: place + ": syscalls." + how + " opens " + n.Text + ", a guarded call, which no group opens"})
+	}
+	for _, n := range s.Allow {
+		note(n, "allow")
+	}
+	for _, r := range s.Rules {
+		if r.Action != "allow" {
+			continue
+		}
+		for _, n := range r.Names {
+			note(n, "rules")
+		}
+	}
+	return notes
+}
+
+// check returns the policy as it is written.
+func check(path string) (policy.Policy, error) {
+	none := policy.Policy{}
 	abs, err := filepath.Abs(path)
 	if err != nil {
-		return err
+		return none, err
 	}
 	if st, err := os.Stat(abs); err == nil && st.IsDir() {
 		abs += "/bundle.yaml"
@@ -34,40 +82,41 @@ func Check(path string) error {
 	var owner *safefs.OwnerError
 	if strings.HasSuffix(abs, ".yaml") {
 		if _, err := registry.ReadPath(abs); err != nil && !errors.As(err, &owner) {
-			return err
+			return none, err
 		}
 	}
 	f, err := os.OpenFile(abs, os.O_RDONLY|unix.O_NONBLOCK, 0) // a named pipe would wait for its other end
 	if err != nil {
-		return err
+		return none, err
 	}
 	defer f.Close()
 	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return errors.Join(err, &safefs.KindError{Path: path, Kind: "what is no regular file"})
+		return none, errors.Join(err, &safefs.KindError{Path: path, Kind: "what is no regular file"})
 	}
 	src, err := io.ReadAll(io.LimitReader(f, yamlnode.MaxSize+1))
 	if err != nil {
-		return err
+		return none, err
 	}
 	if isManifest(path, src) {
 		m, err := registry.ParseManifest(path, src)
 		if err != nil {
-			return err
+			return none, err
 		}
 		b := registry.Bundle{Manifest: m, File: path, Source: src}
 		if strings.HasSuffix(abs, "/bundle.yaml") {
 			b.Dir = filepath.Dir(abs)
 		}
-		return CheckBundle(&b)
+		return m.Policy, CheckBundle(&b)
 	}
 	p, err := registry.ParsePolicy(path, src)
-	if err == nil {
-		p, err = policy.Resolve(p, registry.Stock)
-	}
 	if err != nil {
-		return located(path, src, err)
+		return none, located(path, src, err)
 	}
-	return located(path, src, compilePolicy(p))
+	whole, err := policy.Resolve(p, registry.Stock)
+	if err != nil {
+		return none, located(path, src, err)
+	}
+	return p, located(path, src, compilePolicy(whole))
 }
 
 // CheckRegistry checks every bundle below a directory, as Check does and that

@@ -124,6 +124,7 @@ func (p *Plan) walk(c codec) {
 	num(c, &p.Host.OwnerGID)
 	c.str(&p.Host.OwnerName)
 	boolean(c, &p.Host.NeedsDaemon)
+	strs(c, &p.Host.Require)
 	c.u64(&p.Capabilities)
 	p.Limits.walk(c)
 	for i := range resize(c, &p.Rlimits) {

@@ -163,6 +163,9 @@ type Host struct {
 	OwnerName string
 	// NeedsDaemon refuses an ordinary user's run without the daemon.
 	NeedsDaemon bool
+	// Require names layers like Plan.Require, but a layer that holds what a
+	// run does not have (a limit, a mapped tree) is not missed.
+	Require []string
 }
 
 // StepKind says what a Step makes.
