@@ -9,8 +9,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/sbx-project/sbx/internal/buildinfo"
 )
 
 // Launcher has stubs made by a process of their own: sbx, which reads the stub's
@@ -19,8 +17,8 @@ import (
 // the daemon's memory, and the daemon's is not copied for it. By CLONE_PARENT
 // init is the daemon's child all the same. Safe for concurrent use.
 type Launcher struct {
-	// Path is the sbx to execute, of this build.
-	Path string
+	// Path is the sbx to execute, Build its build, which must be this one's.
+	Path, Build string
 	// Null is a descriptor of /dev/null, which stays the caller's.
 	Null int
 
@@ -85,7 +83,7 @@ func (l *Launcher) prepare(c Config) (*Stub, error) {
 		return nil, errors.New("memfd_create: " + err.Error())
 	}
 	defer unix.Close(image)
-	p, err := layStub(c, image)
+	p, err := layStub(c, image, l.Build)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +105,7 @@ func (l *Launcher) prepare(c Config) (*Stub, error) {
 
 // layStub writes the image of c to the file, and gives what the call will be
 // laid out with.
-func layStub(c Config, file int) (*program, error) {
+func layStub(c Config, file int, build string) (*program, error) {
 	lateMu.Lock()
 	defer lateMu.Unlock()
 	at, _, e := unix.RawSyscall6(unix.SYS_MMAP, StubBase, StubSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE, ^uintptr(0), 0)
@@ -117,7 +115,7 @@ func layStub(c Config, file int) (*program, error) {
 	defer unix.RawSyscall(unix.SYS_MUNMAP, at, StubSize, 0)
 	region := unsafe.Slice((*byte)(pointer(at)), StubSize)
 	head := (*StubHead)(unsafe.Pointer(unsafe.SliceData(region)))
-	if copy(head.Build[:], buildinfo.Build) < len(buildinfo.Build) {
+	if copy(head.Build[:], build) < len(build) {
 		return nil, ErrNoImage
 	}
 	p, used, err := lay(c, region[unsafe.Sizeof(*head):], true)

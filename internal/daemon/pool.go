@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-project/sbx/internal/buildinfo"
 	"github.com/sbx-project/sbx/internal/cgroup"
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/nsexec"
@@ -102,7 +103,7 @@ func newPool(b Bounds, leaves *cgroup.Parent, audited bool, nextID func() string
 		return p
 	}
 	if self, err := os.Executable(); err == nil {
-		p.launcher = &nsexec.Launcher{Path: filepath.Join(filepath.Dir(self), "sbx"), Null: p.null}
+		p.launcher = &nsexec.Launcher{Path: filepath.Join(filepath.Dir(self), "sbx"), Build: buildinfo.Build, Null: p.null}
 	}
 	go p.work()
 	return p
