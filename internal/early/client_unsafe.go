@@ -20,8 +20,9 @@ import (
 
 // session is a request that was made.
 type session struct {
-	// conn is the connection, none for none.
-	conn uintptr
+	// conn is the connection. asked: it is for the runtime to see to the rest.
+	conn  uintptr
+	asked bool
 	// request is the body of the request.
 	request line
 	iov     [2][2]uintptr
@@ -203,7 +204,6 @@ func (c *call) converse(builtin bool) bool {
 	if here == none || !c.compose(builtin) {
 		shut(here)
 		shut(s.conn)
-		s.conn = none
 		return false
 	}
 	theState.block(^uint64(0))
@@ -213,7 +213,6 @@ func (c *call) converse(builtin bool) bool {
 		// It has not begun, since it has not got all.
 		theState.block(0)
 		shut(s.conn)
-		s.conn = none
 		return false
 	}
 	if s.ended() {
@@ -221,6 +220,7 @@ func (c *call) converse(builtin bool) bool {
 	}
 	theState.takeSignals()
 	theState.block(0)
+	s.asked = true
 	return true
 }
 

@@ -65,11 +65,11 @@ func Taken() (*Run, error) {
 // call out, with the pipe of TakeSignals and the signal that came meanwhile (0:
 // none); ok is false when there is none. The caller has to see the answers.
 func Asked() (conn, signals int, told syscall.Signal, ok bool, err error) {
-	if theSession.conn == none {
+	if !theSession.asked {
 		return -1, -1, 0, false, nil
 	}
+	theSession.asked = false
 	conn = int(theSession.conn)
-	theSession.conn = none
 	if signals, err = runner.TakeSignals(); err != nil {
 		unix.Close(conn)
 		return -1, -1, 0, false, err

@@ -52,7 +52,6 @@ type runState struct {
 func begin(sp uintptr) {
 	c, s := &theCall, &theState
 	s.parent, s.leaf, s.journal = none, none, none
-	theSession.conn = none
 	if isLauncher(sp) {
 		c.launchStub(sp)
 		return

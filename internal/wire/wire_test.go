@@ -25,6 +25,10 @@ func request() *Request {
 func TestRequest(t *testing.T) {
 	want := request()
 	for i, v := 0, reflect.ValueOf(*want); i < v.NumField(); i++ {
+		switch v.Type().Field(i).Name {
+		case "Unlaunched", "Laid": // of a launch by the caller's own process
+			continue
+		}
 		if v.Field(i).IsZero() {
 			t.Fatalf("%s is zero: the test would not see it lost", v.Type().Field(i).Name)
 		}
@@ -98,6 +102,10 @@ func TestReport(t *testing.T) {
 		Changes:    []string{"/srv"}, RevertedTo: "1.2.2", Stale: true,
 	}
 	for i, v := 0, reflect.ValueOf(*want); i < v.NumField(); i++ {
+		switch v.Type().Field(i).Name {
+		case "Unlaunched", "Laid": // of a launch by the caller's own process
+			continue
+		}
 		if v.Field(i).IsZero() {
 			t.Fatalf("%s is zero: the test would not see it lost", v.Type().Field(i).Name)
 		}
