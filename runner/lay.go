@@ -29,8 +29,6 @@ type Laid struct {
 	// Denied is the directory that no control group could be made in, NoLeaf
 	// what the error said.
 	Denied, NoLeaf string
-	// Counted: the control group holds the number of processes.
-	Counted bool
 	// IDBase is the first host id of the blocks for runs; 0: UID and GID are the
 	// run's ids, where it has other than the launcher's.
 	IDBase, UID, GID uint32
@@ -94,9 +92,6 @@ func (r *run) lay() {
 		}
 	}
 	l := &Laid{Writes: r.writes}
-	for _, w := range r.writes {
-		l.Counted = l.Counted || w.File == "pids.max"
-	}
 	var err error
 	if own || r.parent != nil && !r.parent.Usual() {
 		if l.OwnGroup, err = cgroup.OwnText(); err != nil {

@@ -15,8 +15,7 @@ import (
 // This file is the client's side of a run by the daemon, as internal/ctl has it:
 // which socket, who may be behind it, the request, and its plain answer. It asks
 // as soon as it has found a socket that it believes; whatever the daemon says
-// but Begun, and Done of a run that ended by itself, is left for the runtime to
-// read.
+// but Begun, and Done of a run that was ok, is left for the runtime to read.
 
 // session is a request that was made.
 type session struct {
@@ -42,7 +41,7 @@ type session struct {
 }
 
 // served has the daemon carry the call out, and does not come back from a run
-// that ended by itself. true: it was asked, and the runtime is to see to the rest.
+// that was ok. true: it was asked, and the runtime is to see to the rest.
 //
 //go:nosplit
 //go:norace
@@ -216,7 +215,7 @@ func (c *call) converse(builtin bool) bool {
 		return false
 	}
 	if s.ended() {
-		exit(uintptr(s.answer[2]))
+		exit(0)
 	}
 	theState.takeSignals()
 	theState.block(0)
@@ -332,8 +331,8 @@ func (s *session) send(here uintptr) bool {
 	}
 }
 
-// ended takes the daemon's words up to the one that says that the run has ended
-// by itself; its status is then in answer. false: it said something else, which
+// ended takes the daemon's words up to the one that says that the run was ok.
+// false: it said something else, which
 // was not read, or nothing for too long.
 //
 //go:nosplit
@@ -352,7 +351,7 @@ func (s *session) ended() bool {
 		case s.answer[0] == byte(wire.TypeBegun) && s.answer[1] == 0:
 			s.receive(0)
 		case s.answer[0] == byte(wire.TypeDone) && n > endAt:
-			return s.byItself()
+			return s.wasOK()
 		default:
 			return false
 		}
@@ -367,29 +366,20 @@ const (
 	endAt     = outcomeAt + 4
 )
 
-// byItself tells whether a Done is that of a run that ended by itself.
+// wasOK tells whether a Done is that of a run whose outcome is ok. Of every other
+// one there is something to say or to keep.
 //
 //go:nosplit
 //go:norace
-func (s *session) byItself() bool {
-	for i := 3; i < lengthAt; i++ {
-		if s.answer[i] != 0 { // a status is one byte; a signal is none
+func (s *session) wasOK() bool {
+	for i := 2; i < lengthAt; i++ {
+		if s.answer[i] != 0 {
 			return false
 		}
 	}
-	at := uintptr(unsafe.Pointer(&s.answer[outcomeAt]))
-	switch s.answer[lengthAt] {
-	case byte(len(runner.OK)):
-		return s.answer[2] == 0 && begins(at, string(runner.OK))
-	case byte(len(runner.Exit)):
-		return s.answer[2] != 0 && begins(at, string(runner.Exit))
-	}
-	return false
+	ok := string(runner.OK)
+	return s.answer[lengthAt] == byte(len(ok)) && after(uintptr(unsafe.Pointer(&s.answer[outcomeAt])), ok) != 0
 }
-
-//go:nosplit
-//go:norace
-func begins(p uintptr, s string) bool { return after(p, s) != 0 }
 
 //go:nosplit
 //go:norace

@@ -7,10 +7,10 @@
 // on. The next process of the same build begins in Entry, which the linker
 // makes the executable's first instruction (-E; see the Makefile). It looks for
 // an image of its call, compares everything that the image depends on with what
-// is there now, launches, and ends with the workload. If anything at all is
+// is there now, launches, and ends with a workload that ends with 0. If anything at all is
 // missing, different or unusual, it does nothing and goes on to the runtime, and
 // sbx takes the long way. If something happens to the run that takes a decision
-// (a violation, a signal, a timeout, more than [patience] of time), the runtime
+// (another status, a violation, a signal, a timeout, more than [patience] of time), the runtime
 // starts as well, in the same process, and takes the run over: [Taken].
 //
 // So this package decides nothing: each answer in an image was given by the

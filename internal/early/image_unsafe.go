@@ -50,8 +50,6 @@ type image struct {
 	// denied is the directory that a control group could not be made in, noLeaf
 	// what the error said.
 	denied, noLeaf text
-	// counted: a limit of processes is held by the control group.
-	counted bool
 	// idBase numbers the run's ids; 0: they are uid and gid.
 	idBase, uid, gid uint32
 	// journal is the directory of the journal; n 0: the run's end is not

@@ -152,7 +152,7 @@ func (d *Draft) Keep(w Way) error {
 		magic: magic, build: l.text(buildinfo.Build), key: l.text(text{c.key.at, c.key.n}.String()), launch: w.Launch.Image, plan: l.text(string(encoded)),
 		fixed: l.strings(p.Argv), set: l.strings(p.Env.Set), pass: l.strings(p.Env.Pass),
 		place: l.text(w.Launch.Place), controllers: l.text(w.Launch.Controllers), group: l.text(w.Launch.OwnGroup), denied: l.text(w.Launch.Denied), noLeaf: l.text(w.Launch.NoLeaf),
-		counted: w.Launch.Counted, idBase: w.Launch.IDBase, uid: w.Launch.UID, gid: w.Launch.GID,
+		idBase: w.Launch.IDBase, uid: w.Launch.UID, gid: w.Launch.GID,
 	}
 	boot, err := readSmall("/proc/sys/kernel/random/boot_id")
 	if err != nil {
