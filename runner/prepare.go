@@ -74,9 +74,16 @@ func Prepare(o Options, null int) (*Prepared, error) {
 func (p *Prepared) identify() error {
 	stub := p.r.stub
 	fds := []unix.PollFd{{Fd: int32(stub.ControlFD()), Events: unix.POLLIN}}
-	const patience = 5000 // ms; init has some hundred calls to make before
-	if n, err := unix.Poll(fds, patience); err != nil || n == 0 {
-		return errors.New("init does not ask for its ids")
+	const patience = 5 * time.Second // init has some hundred calls to make before
+	for end := time.Now().Add(patience); ; {
+		n, err := unix.Poll(fds, int(max(0, time.Until(end))/time.Millisecond))
+		if err == unix.EINTR { // the runtime's own signals, or a launcher's end
+			continue
+		}
+		if err != nil || n == 0 {
+			return errors.New("init does not ask for its ids")
+		}
+		break
 	}
 	rec, err := stub.Next()
 	if err != nil {

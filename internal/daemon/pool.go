@@ -78,7 +78,7 @@ type shelf struct {
 	ready  []*runner.Prepared
 	used   time.Time // when one was last asked for
 	wanted bool      // one is to be made
-	broken bool      // none can be made
+	broken time.Time // until then none is made: it was not possible
 }
 
 const (
@@ -147,7 +147,7 @@ func (p *pool) refill(key poolKey) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.shelf[key]
-	if s == nil || s.broken || p.closed {
+	if s == nil || time.Now().Before(s.broken) || p.closed {
 		return
 	}
 	s.wanted = true
@@ -258,7 +258,7 @@ func (p *pool) makeOne() bool {
 	case err != nil:
 		// A whole launch will say why.
 		p.count--
-		s.wanted, s.broken = false, true
+		s.wanted, s.broken = false, time.Now().Add(maxAge)
 	case p.closed:
 		one.Discard()
 	case p.shelf[key] != s:
