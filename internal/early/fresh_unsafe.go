@@ -119,22 +119,46 @@ func (img *image) here() bool {
 	return e == 0 && status.Dev == img.hereDev && status.Ino == img.hereIno
 }
 
-// usualSignals: nothing is blocked or ignored. What is ignored stays so across
-// execve(2), and only the long way gives it back to the workload.
+const (
+	signals = 64 // the last one's number
+	sigDfl  = 0
+	sigIgn  = 1
+)
+
+// usualSignals: nothing is blocked, and ends of children are told. It notes what
+// is ignored, which stays so across execve(2) (nohup(1), a service manager).
 //
 //go:nosplit
 //go:norace
 func usualSignals() bool {
-	theState.mask = 0
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, 0, uintptr(unsafe.Pointer(&theState.mask)), 8, 0, 0)
-	const signals = 64
-	for s := uintptr(1); s <= signals; s++ {
-		_, _, e := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, s, 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0)
-		if e != 0 || action[0] != 0 { // SIG_DFL
+	s := &theState
+	s.mask = 0
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, 0, uintptr(unsafe.Pointer(&s.mask)), 8, 0, 0)
+	for sig := uintptr(1); sig <= signals; sig++ {
+		_, _, e := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0)
+		if e != 0 || action[0] > sigIgn {
 			return false
 		}
+		if action[0] == sigIgn {
+			s.ignored |= 1 << (sig - 1)
+		}
 	}
-	return theState.mask == 0
+	return s.mask == 0 && s.ignored&(1<<(unix.SIGCHLD-1)) == 0
+}
+
+// ignore gives every signal that this process was started to ignore a
+// disposition: the default one while it clones, since a child has what its
+// parent has, then its own again. Preconditions: they are blocked.
+//
+//go:nosplit
+//go:norace
+func (s *runState) ignore(how uintptr) {
+	for sig := uintptr(1); s.ignored != 0 && sig <= signals; sig++ {
+		if s.ignored>>(sig-1)&1 != 0 {
+			action = [4]uintptr{how}
+			syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+		}
+	}
 }
 
 // usualScheduling is runner.betterScheduled, the other way round.

@@ -31,6 +31,8 @@ type runState struct {
 	// mapped is the size of what is at base; 0: nothing.
 	mapped uintptr
 	mask   uint64
+	// ignored are the signals that this process ignores.
+	ignored uint64
 	// Descriptors, none for none: the control group's parent, the group, the
 	// journal.
 	parent, leaf, journal uintptr
@@ -112,7 +114,7 @@ func (s *runState) block(mask uint64) {
 //go:norace
 func (s *runState) takeSignals() {
 	for {
-		s.mask, clock.Sec, clock.Nsec = taken, 0, 0
+		s.mask, clock.Sec, clock.Nsec = s.taken(), 0, 0
 		sig, _, e := syscall.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&s.mask)), 0, uintptr(unsafe.Pointer(&clock)), 8, 0, 0)
 		if e != 0 {
 			return
@@ -133,7 +135,17 @@ func (s *runState) takeSignals() {
 func (s *runState) signaled() bool {
 	s.mask = 0
 	syscall.RawSyscall(unix.SYS_RT_SIGPENDING, uintptr(unsafe.Pointer(&s.mask)), 8, 0)
-	return s.mask&taken != 0
+	return s.mask&s.taken() != 0
+}
+
+// taken are the signals that the runtime would take from this process: it leaves
+// HUP and INT ignored where they are.
+//
+//go:nosplit
+//go:norace
+func (s *runState) taken() uint64 {
+	const respected = 1<<(unix.SIGHUP-1) | 1<<(unix.SIGINT-1)
+	return taken &^ (s.ignored & respected)
 }
 
 // verdict is what becomes of a launch.
@@ -163,7 +175,9 @@ func (c *call) launch() verdict {
 	}
 	l.Uptime = uint64(s.startedSec)
 	l.Stack = uintptr(unsafe.Pointer(&stack))
-	if img.launch.Start(l) != 0 {
+	s.ignore(sigDfl)
+	failed := img.launch.Start(l)
+	if s.ignore(sigIgn); failed != 0 {
 		return elsewhere
 	}
 	if c.reports {

@@ -226,7 +226,7 @@ func TestEarlyGuards(t *testing.T) {
 				}
 				return nil
 			}, false},
-			{"ignored signal", func(c *call) func() { c.wrap = []string{"ignore=HUP"}; return nil }, true},
+			{"ends of children ignored", func(c *call) func() { c.wrap = []string{"ignore=CHLD"}; return nil }, true},
 			{"no Landlock", func(c *call) func() { c.wrap = []string{"no-landlock"}; return nil }, false},
 			{"blocked signals", func(c *call) func() { c.wrap = []string{"block=USR1"}; return nil }, true},
 			{"local stream as stdin", func(c *call) func() {
@@ -287,6 +287,33 @@ func TestEarlyGuards(t *testing.T) {
 				os.RemoveAll(e.path("state/launch"))
 				e.prime()
 			})
+		}
+	})
+}
+
+// TestEarlyIgnored: what the caller ignores is nothing to the workload, and stays
+// ignored in sbx.
+func TestEarlyIgnored(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		e := early(t, h, "", "")
+		for _, name := range []string{"PIPE", "HUP", "TERM"} {
+			c := e.call("probe")
+			c.wrap = []string{"ignore=" + name}
+			if !e.launchedEarly(c) {
+				t.Errorf("%s: not launched early", name)
+			}
+			var s surroundings
+			r := e.run(t, c)
+			if err := json.Unmarshal([]byte(r.stdout), &s); err != nil || s.Status["SigIgn"] != "0000000000000000" {
+				t.Errorf("%s: %v, ignored %s", name, err, s.Status["SigIgn"])
+			}
+		}
+		c := e.call("sleep", "300ms")
+		c.wrap = []string{"ignore=HUP"}
+		cmd := e.started(t, c)
+		unix.Kill(cmd.Process.Pid, unix.SIGHUP)
+		if status, _ := gone(t, cmd, slow(4*time.Second)); status != 0 {
+			t.Errorf("status %d after a signal that was ignored, want 0", status)
 		}
 	})
 }
