@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -388,64 +387,4 @@ func TestEarlierRegistryWins(t *testing.T) {
 	f.version("tool", "1.0.0")
 	f.must(os.Remove(f.dir() + "/tool.yaml"))
 	f.version("tool", "5.0.0")
-}
-
-// TestStorm: reloads under concurrent lookups; nobody sees a mixture, and no
-// lookup fails. SBX_TEST_LONG=1 makes it 1,000 reloads under 500 readers, some
-// two minutes under -race on two busy cores: go test -race -run Storm ./internal/live.
-func TestStorm(t *testing.T) {
-	f := newFixture(t)
-	f.put("a", manifest("a", "1.0.0", ""))
-	f.start()
-	f.version("a", "1.0.0")
-	changes, callers := 40, 50
-	switch {
-	case os.Getenv("SBX_TEST_LONG") == "1":
-		changes, callers = 1000, 500
-	case testing.Short():
-		changes = 10
-	}
-	var stop atomic.Bool
-	var readers sync.WaitGroup
-	var looked atomic.Int64
-	for range callers {
-		readers.Go(func() {
-			last := ""
-			for !stop.Load() {
-				e, ok := f.set.Get("a")
-				if !ok {
-					t.Error("a is not there")
-					return
-				}
-				p, err := f.set.Plan(e)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				cur, _ := e.Command.Current()
-				if p.Version != cur.Version || p.Revision != cur.Digest {
-					t.Errorf("a mixture: plan %s of %s", p.Version, cur.Version)
-					return
-				}
-				if p.Version < last {
-					t.Errorf("%s after %s", p.Version, last)
-					return
-				}
-				last = p.Version
-				looked.Add(1)
-				time.Sleep(time.Duration(callers) * 2 * time.Microsecond) // leave the processors to the loader
-			}
-		})
-	}
-	for n := range changes {
-		v := fmt.Sprintf("1.1%03d.0", n) // sorts as text
-		f.put("a", manifest("a", v, ""))
-		f.version("a", v)
-	}
-	t.Logf("%d reloads under %d readers, %d lookups", changes, callers, looked.Load())
-	stop.Store(true)
-	readers.Wait()
-	if looked.Load() == 0 {
-		t.Error("nobody looked")
-	}
 }

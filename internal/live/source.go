@@ -13,7 +13,6 @@ import (
 	"github.com/sbx-project/sbx/internal/buildinfo"
 	"github.com/sbx-project/sbx/internal/loader"
 	"github.com/sbx-project/sbx/internal/plan"
-	"github.com/sbx-project/sbx/internal/sign"
 	"github.com/sbx-project/sbx/internal/state"
 	"github.com/sbx-project/sbx/registry"
 	"github.com/sbx-project/sbx/registry/life"
@@ -40,6 +39,11 @@ type source struct {
 	// refused are the names of the last load that was refused whole: each
 	// later one has them, until all are legal together.
 	refused map[string]bool
+
+	// trust are the stamps of the publishers files when everything was last
+	// judged by them, nil when that failed. It belongs to Start, then to the
+	// goroutine of watch.
+	trust []plan.Stamp
 }
 
 // opened is a registry's directory and the loader that holds its state. Both
@@ -84,6 +88,7 @@ const readEvery = 10 * time.Minute
 // loadAll loads what differs from what is in force, and publishes the rest as
 // it was.
 func (s *source) loadAll() error {
+	s.trust = loader.TrustStamps(s.place())
 	names, err := s.scan(nil)
 	if errors.Is(err, registry.ErrTree) {
 		// What was in force before the start goes on.
@@ -91,6 +96,12 @@ func (s *source) loadAll() error {
 	} else if err != nil {
 		return err
 	}
+	// What was taken back meanwhile may lie there as it was.
+	distrusted, err := s.loader().Distrusted()
+	if err != nil {
+		return err
+	}
+	names = append(names, distrusted...)
 	_, err = s.load(names)
 	return err
 }
@@ -365,6 +376,9 @@ func (s *source) watch() {
 					s.report(loader.Event{Kind: loader.Damaged, Reason: err.Error(), Err: err})
 				}
 			}
+			if s.trust != nil && s.trustChanged() {
+				s.look(watch.Hint{All: true})
+			}
 		case h, ok := <-hints:
 			if !ok {
 				hints = nil
@@ -393,8 +407,14 @@ func (s *source) follow(h watch.Hint) error {
 	if h.All {
 		paths = nil
 	}
-	if slices.Contains(paths, s.place().Path+"/"+sign.RegistryFile) {
-		_, err := s.reload() // who may publish what: everything is judged anew
+	if s.trustChanged() {
+		// Who may publish what: everything is judged anew. The stamps come
+		// first, so that what changes meanwhile is seen.
+		s.trust = loader.TrustStamps(s.place())
+		_, err := s.reload()
+		if err != nil {
+			s.trust = nil // at the next look at everything again
+		}
 		return err
 	}
 	names, err := s.scan(paths)
@@ -406,6 +426,13 @@ func (s *source) follow(h watch.Hint) error {
 		s.forget()
 	}
 	return err
+}
+
+// trustChanged tells whether the publishers files are others than those by
+// which everything was judged. No event tells of them: one lies outside of the
+// registry, the other has a name that editors use.
+func (s *source) trustChanged() bool {
+	return !slices.Equal(s.trust, loader.TrustStamps(s.place()))
 }
 
 // forget has the next scan look at everything, by content.

@@ -320,6 +320,11 @@ func (b *batch) keep(name string, stamps []plan.Stamp, err error) *Result {
 	if storeErr != nil {
 		return &Result{Err: &RejectedError{fmt.Errorf("read the stored %s: %w", name, storeErr)}}
 	}
+	if err := b.l.verifyStored(name, stored); err != nil {
+		// No verdict of its state: with a signature or another publishers file
+		// it runs again.
+		return &Result{Err: &RejectedError{err}}
+	}
 	p, compileErr := b.l.compile(stored, cur.Generation, stamps)
 	if compileErr != nil {
 		return &Result{Err: located(stored.File, stored.Source, compileErr)}

@@ -54,8 +54,9 @@ func Append(dir, key string, r Record) (size int64, err error) { return add(dir,
 
 // AppendUrgent is Append of a record that a loader must act on before the next
 // run: the state is marked unfinished first (see [Unfinished]), so that a kill
-// in between leaves work and never a run. With an error the record is not
-// there, the mark may be.
+// in between leaves work and never a run; and the record is synced, so that who
+// was told of it can rely on it over a power cut. With an error the record is
+// not there, the mark may be; only where syncing it failed both may.
 func AppendUrgent(dir, key string, r Record) (size int64, err error) { return add(dir, key, r, true) }
 
 func add(dir, key string, r Record, urgent bool) (size int64, err error) {
@@ -84,7 +85,25 @@ func add(dir, key string, r Record, urgent bool) (size int64, err error) {
 	if err != nil {
 		return 0, &os.PathError{Op: "write", Path: d.Name() + "/" + journalName, Err: err}
 	}
+	if urgent {
+		// The directory as well: the journal may be new.
+		if err := syncBoth(fd, d); err != nil {
+			return 0, err
+		}
+	}
 	return size, nil
+}
+
+// syncBoth makes a file of the journal and its name durable.
+func syncBoth(fd int, d *os.File) error {
+	err := unix.Fsync(fd)
+	if err == nil {
+		err = unix.Fsync(int(d.Fd()))
+	}
+	if err != nil {
+		return &os.PathError{Op: "fsync", Path: d.Name() + "/" + journalName, Err: err}
+	}
+	return nil
 }
 
 // appendWhole adds b to a file that is size bytes long, or nothing: half a line
@@ -137,16 +156,24 @@ func MarkFinished(dir, key string) error {
 	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(string(b)) {
-		if r, err := parseRecord(line); err == nil && r.Violation != "" {
-			return nil
-		}
+	if violates(string(b)) {
+		return nil
 	}
 	err = unix.Unlinkat(int(d.Fd()), unfinished, 0)
 	if err != nil && err != unix.ENOENT {
 		return &os.PathError{Op: "remove", Path: d.Name() + "/" + unfinished, Err: err}
 	}
 	return nil
+}
+
+// violates tells whether the records of a journal have a violation.
+func violates(text string) bool {
+	for line := range strings.Lines(text) {
+		if r, err := parseRecord(line); err == nil && r.Violation != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // Due tells whether the loader that holds the state should take the journal
@@ -277,6 +304,12 @@ func move(d *os.File) error {
 	defer unix.Close(to)
 	if _, err = appendWhole(to, size, b); err != nil {
 		return &os.PathError{Op: "write", Path: d.Name() + "/" + takenName, Err: err}
+	}
+	// A power cut may keep the truncation and lose what was written before it.
+	if violates(string(b)) {
+		if err := syncBoth(to, d); err != nil {
+			return err
+		}
 	}
 	return f.Truncate(0)
 }
