@@ -1,6 +1,7 @@
 package live
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -141,7 +142,7 @@ func (c *changing) durable(kill int) (moved int) {
 	c.must(err)
 	defer ch.Close()
 	snap, damaged, err := ch.Newest()
-	if err == chain.ErrEmpty && len(c.seen) == 0 {
+	if errors.Is(err, chain.ErrEmpty) && len(c.seen) == 0 {
 		return 0
 	}
 	if err != nil || len(damaged) > 0 {

@@ -64,6 +64,8 @@ type Entry struct {
 	Shadowed []string
 
 	source *source
+	// loader has the state that Command is of.
+	loader *loader.Loader
 	plan   atomic.Pointer[plan.Plan]
 	// err says why nothing is in force.
 	err error

@@ -3,7 +3,6 @@ package live
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
 	"sync"
@@ -44,6 +43,9 @@ type source struct {
 	// judged by them, nil when that failed. It belongs to Start, then to the
 	// goroutine of watch.
 	trust []plan.Stamp
+	// left is the loader since which everything of others is withdrawn; of the
+	// goroutine of watch.
+	left *loader.Loader
 }
 
 // opened is a registry's directory and the loader that holds its state. Both
@@ -287,7 +289,7 @@ func (s *source) publish(results map[string]*loader.Result) {
 		if r != nil && r.Plan != nil && !means(r.Plan, c) {
 			r = nil // an operator's act came between the change and here
 		}
-		if ok && r == nil && old.source == s && same(old.Command, c) && (old.plan.Load() == nil || means(old.plan.Load(), c)) {
+		if ok && r == nil && old.source == s && old.loader == s.loader() && same(old.Command, c) && (old.plan.Load() == nil || means(old.plan.Load(), c)) {
 			continue
 		}
 		if ok && old.source != s && s.after(old.source) {
@@ -299,7 +301,7 @@ func (s *source) publish(results map[string]*loader.Result) {
 			}
 			continue
 		}
-		e := &Entry{Name: name, Command: c, Registry: s.place().Path, source: s, made: time.Now()}
+		e := &Entry{Name: name, Command: c, Registry: s.place().Path, source: s, loader: s.loader(), made: time.Now()}
 		if r != nil && r.Plan != nil {
 			e.plan.Store(r.Plan)
 		} else if r != nil {
@@ -344,7 +346,7 @@ func (s *source) next(name string) *Entry {
 			continue
 		}
 		if c, ok := other.loader().Snapshot().Commands[name]; later && ok && (c.InForce != "" || c.Refusal != "") {
-			return &Entry{Name: name, Command: c, Registry: other.place().Path, source: other}
+			return &Entry{Name: name, Command: c, Registry: other.place().Path, source: other, loader: other.loader()}
 		}
 	}
 	return nil
@@ -395,10 +397,35 @@ func (s *source) look(h watch.Hint) {
 	if err == nil {
 		err = s.follow(h)
 	}
+	if err == nil {
+		s.leave()
+	}
 	if err != nil {
 		// What is in force stays; the timer of the watch looks again.
 		s.report(loader.Event{Kind: loader.Damaged, Reason: "load " + s.place().Path + ": " + err.Error(), Err: err})
 	}
+}
+
+// leave withdraws what a directory had that the registry's path no longer
+// leads to, as soon as what the new one has is loaded.
+func (s *source) leave() {
+	if s.left == s.loader() {
+		return
+	}
+	s.publish(nil)
+	s.set.mu.Lock()
+	defer s.set.mu.Unlock()
+	view := s.set.table.View()
+	changes := map[string]*Entry{}
+	for name, e := range view.All() {
+		if e.source == s && e.loader != s.loader() {
+			changes[name] = s.next(name)
+		}
+	}
+	if len(changes) > 0 {
+		s.set.table.Swap(view.With(changes))
+	}
+	s.left = s.loader()
 }
 
 // follow loads what changed where a hint says.
@@ -446,36 +473,4 @@ func (s *source) report(e loader.Event) {
 	if n := s.set.options.Loader.Notify; n != nil {
 		n(e)
 	}
-}
-
-// refresh opens a registry anew, whose directory may be another one than
-// before, even one with the same inode. Another directory has another state.
-func (s *source) refresh(h watch.Hint) error {
-	if !h.All && !s.lost {
-		return nil
-	}
-	place, err := loader.OpenPlace(s.place().Path)
-	s.lost = err != nil
-	if errors.Is(err, fs.ErrNotExist) {
-		return err // everything stays in force until it is there again
-	}
-	if err != nil {
-		return err
-	}
-	old := s.at.Load()
-	was, isDir := old.place.Source.(*registry.Dir)
-	if is := place.Source.(*registry.Dir); isDir && was.Same(is) && place.Owner == old.place.Owner {
-		return is.Close() // nobody has it; the one before stays open
-	}
-	if place.Key == old.place.Key {
-		// The same directory, or a new one with the inode of the old.
-		old.loader.Reopen(place)
-		s.at.Store(&opened{place, old.loader})
-		return nil
-	}
-	if err := s.open(place); err != nil {
-		return err
-	}
-	s.forget()
-	return old.loader.Close()
 }

@@ -1,7 +1,9 @@
 package loader
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -190,7 +192,7 @@ func (k killing) check(s *shop, when string, complete bool) {
 		if err == nil {
 			defer c.Close()
 			snap, damaged, err := c.Newest()
-			if len(damaged) > 0 || err != nil && err != chain.ErrEmpty {
+			if len(damaged) > 0 || err != nil && !errors.Is(err, chain.ErrEmpty) {
 				t.Errorf("%s: %v, %v", when, damaged, err)
 				return
 			}
@@ -205,7 +207,7 @@ func (k killing) check(s *shop, when string, complete bool) {
 					}
 				}
 			}
-		} else if !os.IsNotExist(err) {
+		} else if !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: %v", when, err)
 		}
 		same := func(w map[string]string) bool {
@@ -258,7 +260,7 @@ func (k killing) check(s *shop, when string, complete bool) {
 	}
 	for _, pattern := range []string{"/*/.*~", "/*/*/.*~", "/*/tmp*"} {
 		if found, _ := filepath.Glob(state.Dir() + pattern); len(found) > 0 {
-			t.Logf("%s: left behind: %q", when, found)
+			t.Errorf("%s: left behind: %q", when, found)
 		}
 	}
 }

@@ -386,6 +386,24 @@ func (l *Loader) mend() error {
 			return err
 		}
 	}
+	return l.sweepPlans()
+}
+
+// sweepPlans removes what a loader that was killed has left of plans that it
+// wrote. Nobody else writes any while this one holds the lock.
+func (l *Loader) sweepPlans() error {
+	dir := l.state + "/" + l.place.Key + "/plans/"
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") && strings.HasSuffix(e.Name(), "~") {
+			if err := os.Remove(dir + e.Name()); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -466,25 +484,6 @@ func userName() string {
 		return u.Username
 	}
 	return "uid " + id
-}
-
-// racy is how long after a change of a file its stamp is not trusted: a
-// second change within the clock tick of a file system would not show (SPEC 3
-// says 20 ms).
-const racy = 20 * time.Millisecond
-
-// waitRacy waits until none of the stamps is racy, and tells whether it had to.
-func waitRacy(stamps []plan.Stamp) bool {
-	var newest int64
-	for _, s := range stamps {
-		newest = max(newest, s.MtimeNs, s.CtimeNs)
-	}
-	age := time.Since(time.Unix(0, newest))
-	if age < 0 || age >= racy {
-		return false // a time ahead of the clock cannot be waited for
-	}
-	time.Sleep(racy - age)
-	return true
 }
 
 // maxWhy bounds the text of a generation's reason, in bytes: chain keeps 1000.

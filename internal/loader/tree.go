@@ -55,12 +55,8 @@ func (b *batch) examine(name string) *candidate {
 	if r, decided := b.follow(name); decided {
 		return &candidate{decided: r}
 	}
-	// The stamps come first: what changes after them makes the plan stale.
-	c := &candidate{stamps: l.stamps(name)}
-	if waitRacy(c.stamps) {
-		c.stamps = l.stamps(name)
-	}
-	raw, err := l.place.Read(name)
+	raw, stamps, err := l.read(name)
+	c := &candidate{stamps: stamps}
 	if errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrGroup) {
 		c.absent = err
 		return c

@@ -13,7 +13,12 @@ import (
 // readTrust reads the publishers files for the change that begins. With one
 // that is not understood nothing of the registry is loaded.
 func (l *Loader) readTrust() (err error) {
-	l.trust, l.trustStamps, err = sign.Load(l.place.Path)
+	for range racyTries {
+		l.trust, l.trustStamps, err = sign.Load(l.place.Path)
+		if !waitRacy(l.trustStamps) {
+			break
+		}
+	}
 	if err != nil {
 		return &RejectedError{err}
 	}

@@ -4,9 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestProgramSwappedInALoop: while another program is put in the place of the
@@ -21,6 +25,7 @@ func TestProgramSwappedInALoop(t *testing.T) {
 			programs[i] = string(elfProgram(code))
 		}
 		path := h.write(t, "program", programs[0], 0o755)
+		other := h.write(t, "other", programs[1], 0o755)
 		sum := sha256.Sum256([]byte(programs[0]))
 		const text = "apiVersion: sbx/v1\nname: %s\nversion: 1.0.0\non_violation: kill\nexec: {path: %s, args: passthrough%s}\n"
 		h.write(t, "registry/free.yaml", fmt.Sprintf(text, "free", path, ""), 0o644)
@@ -32,14 +37,13 @@ func TestProgramSwappedInALoop(t *testing.T) {
 			stop := make(chan struct{})
 			var swapper sync.WaitGroup
 			swapper.Go(func() {
-				for i := 1; ; i++ {
+				for {
 					select {
 					case <-stop:
 						return
-					default:
+					case <-time.After(time.Duration(rand.IntN(60)) * time.Millisecond): // a run takes some 10
 					}
-					h.write(t, "swap", programs[i%2], 0o755)
-					if err := os.Rename(h.path("swap"), path); err != nil {
+					if err := unix.Renameat2(unix.AT_FDCWD, other, unix.AT_FDCWD, path, unix.RENAME_EXCHANGE); err != nil {
 						t.Error(err)
 						return
 					}
@@ -61,12 +65,15 @@ func TestProgramSwappedInALoop(t *testing.T) {
 			close(stop)
 			swapper.Wait()
 			t.Logf("direct %v: %v", direct, seen)
-		}
-		// At rest both are what lies there.
-		h.write(t, "swap", programs[0], 0o755)
-		check(t, os.Rename(h.path("swap"), path))
-		for _, name := range []string{"free", "pinned"} {
-			wantEnd(t, h.run(t, h.both(true, call{words: []string{name}})), 21, "exit")
+			if seen["free 21"]+seen["free 22"] == 0 {
+				t.Errorf("direct %v: nothing ran: %v", direct, seen)
+			}
+			// At rest both are what lies there.
+			h.write(t, "rest", programs[0], 0o755)
+			check(t, os.Rename(h.path("rest"), path))
+			for _, name := range []string{"free", "pinned"} {
+				wantEnd(t, h.run(t, h.both(direct, call{words: []string{name}})), 21, "exit")
+			}
 		}
 	})
 }

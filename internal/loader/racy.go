@@ -1,0 +1,49 @@
+package loader
+
+import (
+	"time"
+
+	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/registry"
+)
+
+// racy is how long after a change of a file its stamp is not trusted: a
+// second change within the clock tick of a file system would not show (SPEC 3
+// says 20 ms).
+const racy = 20 * time.Millisecond
+
+// racyTries is how often a bundle that changes again and again is waited for:
+// 0.2 s at most.
+const racyTries = 10
+
+// waitRacy waits until none of the stamps is racy, and tells whether it had to.
+func waitRacy(stamps []plan.Stamp) bool {
+	var newest int64
+	for _, s := range stamps {
+		newest = max(newest, s.MtimeNs, s.CtimeNs)
+	}
+	age := time.Since(time.Unix(0, newest))
+	if age < 0 || age >= racy {
+		return false // a time ahead of the clock cannot be waited for
+	}
+	time.Sleep(racy - age)
+	return true
+}
+
+// read reads what lies on disk, with the stamps of everything that decides what
+// that is.
+func (l *Loader) read(name string) (raw registry.Raw, stamps []plan.Stamp, err error) {
+	for range racyTries {
+		// The stamps come first: what changes after them makes the plan stale.
+		if stamps = l.stamps(name); waitRacy(stamps) {
+			continue
+		}
+		// Those of shipped files come with their bytes.
+		if raw, err = l.place.Read(name); !waitRacy(raw.Stamps) {
+			return raw, stamps, err
+		}
+	}
+	// It changes all the time. No plan of it is fresh: nothing has this stamp.
+	raw, err = l.place.Read(name)
+	return raw, append(l.stamps(name), plan.Stamp{Path: l.place.Path}), err
+}
