@@ -14,7 +14,9 @@ var systemRegistry = [...]byte{'/', 'e', 't', 'c', '/', 's', 'b', 'x', '/', 'r',
 // as far as the linker is concerned. Pages that nobody touches cost nothing.
 var (
 	// noThread stands for thread-local storage; see Entry.
-	noThread [64]byte //nolint:unused // Entry uses it
+	//
+	//lint:ignore U1000 entry_*.s uses it
+	noThread [64]byte
 	// theCall is the call; launched is what was made of it.
 	theCall    call
 	launched   nsexec.ImageCall

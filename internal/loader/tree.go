@@ -192,9 +192,7 @@ func (b *batch) illegal(names []string) []*registry.TreeError {
 			if _, ok := b.candidates[name]; ok {
 				continue
 			}
-			for _, need := range b.read(name).rev.Requires {
-				names = append(names, need)
-			}
+			names = append(names, b.read(name).rev.Requires...)
 		}
 		if !b.moves() {
 			return b.clashes()
