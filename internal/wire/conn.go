@@ -138,11 +138,14 @@ func (c *Conn) packet(buf, oob []byte) (int, []int, error) {
 	var err error
 	for {
 		n, oobn, flags, _, err = unix.Recvmsg(c.FD, buf, oob, unix.MSG_CMSG_CLOEXEC)
-		if err != unix.EINTR {
+		// ECONNRESET comes once, and before what was sent, when the other side
+		// has gone with a message of ours unread (net/unix/af_unix.c,
+		// unix_release_sock): a signal that came with the end of a run.
+		if err != unix.EINTR && err != unix.ECONNRESET {
 			break
 		}
 	}
-	if err == unix.ECONNRESET || err == nil && n == 0 {
+	if err == nil && n == 0 {
 		err = ErrEnd
 	}
 	if oobn == 0 || n < 0 {
