@@ -6,9 +6,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/weak"
 )
 
 // Launcher has stubs made by a process of their own: sbx, which reads the stub's
@@ -22,8 +25,17 @@ type Launcher struct {
 	// Null is a descriptor of /dev/null, which stays the caller's.
 	Null int
 
-	broken atomic.Bool // it has failed, and is not tried again
+	broken atomic.Int64 // until when, in Unix seconds, it is not tried: it has failed
 }
+
+const (
+	// launcherRest is for how long one that has failed is not tried, in seconds:
+	// what was lacking (processes, descriptors, a program that is being replaced)
+	// comes back. At a tenth a host without it pays for each stub twice.
+	launcherRest = 60
+	// launcherTime is how long a launcher may take; it has a hundredth to do.
+	launcherTime = 5 * time.Second
+)
 
 // LaunchVerb is the word by which sbx knows that it is to launch a stub. It is
 // not for people.
@@ -60,10 +72,10 @@ type StubHead struct {
 var lateMu sync.Mutex
 
 // Prepare is the function of that name by a launcher. A stub that depends on
-// more than an image holds, and every one after the launcher has failed once, is
-// made by this process.
+// more than an image holds, and for a minute after the launcher has failed every
+// one, is made by this process.
 func (l *Launcher) Prepare(c Config) (*Stub, error) {
-	if l.broken.Load() {
+	if weak.Built || time.Now().Unix() < l.broken.Load() {
 		return Prepare(c)
 	}
 	s, err := l.prepare(c)
@@ -71,25 +83,25 @@ func (l *Launcher) Prepare(c Config) (*Stub, error) {
 		return s, nil
 	}
 	if err != ErrNoImage {
-		l.broken.Store(true)
+		l.broken.Store(time.Now().Unix() + launcherRest)
 	}
 	return Prepare(c)
 }
 
 func (l *Launcher) prepare(c Config) (*Stub, error) {
 	c.Files = nil // what they are before the call, the launcher has
-	image, err := unix.MemfdCreate("stub", unix.MFD_CLOEXEC)
+	image, err := memfd("stub")
 	if err != nil {
-		return nil, errors.New("memfd_create: " + err.Error())
+		return nil, err
 	}
 	defer unix.Close(image)
 	p, err := layStub(c, image, l.Build)
 	if err != nil {
 		return nil, err
 	}
-	late, err := unix.MemfdCreate("call", unix.MFD_CLOEXEC)
+	late, err := memfd("call")
 	if err != nil {
-		return nil, errors.New("memfd_create: " + err.Error())
+		return nil, err
 	}
 	s := &Stub{p: p, late: late}
 	if err = unix.Ftruncate(late, regionSize); err == nil {
@@ -103,17 +115,67 @@ func (l *Launcher) prepare(c Config) (*Stub, error) {
 	return s, nil
 }
 
+// memfd makes a file in memory that nobody executes, as hosts may demand
+// (vm.memfd_noexec, Linux 6.3); older kernels do not know the flag.
+func memfd(name string) (int, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
+	if err == unix.EINVAL {
+		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	}
+	if err != nil {
+		return -1, errors.New("memfd_create: " + err.Error())
+	}
+	return fd, nil
+}
+
+// mapAt maps memory at a fixed address that no child inherits: a clone by another
+// goroutine must not take one caller's call to another's init.
+func mapAt(at, size uintptr, flags int, fd int) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	_, _, e := unix.RawSyscall6(unix.SYS_MMAP, at, size, unix.PROT_READ|unix.PROT_WRITE, uintptr(flags)|unix.MAP_FIXED_NOREPLACE, uintptr(fd), 0)
+	if e == 0 {
+		_, _, e = unix.RawSyscall(unix.SYS_MADVISE, at, size, unix.MADV_DONTFORK)
+	}
+	if e != 0 {
+		return errors.New("mmap: " + e.Error())
+	}
+	return nil
+}
+
+// reap waits for a launcher's end; one that takes too long is killed.
+func reap(pid int) error {
+	if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		for end := time.Now().Add(launcherTime); ; {
+			n, err := unix.Poll(poll, int(max(0, time.Until(end))/time.Millisecond))
+			if err == unix.EINTR {
+				continue
+			}
+			if n == 0 {
+				unix.Kill(pid, unix.SIGKILL)
+			}
+			break
+		}
+		unix.Close(fd)
+	}
+	for {
+		if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
 // layStub writes the image of c to the file, and gives what the call will be
 // laid out with.
 func layStub(c Config, file int, build string) (*program, error) {
 	lateMu.Lock()
 	defer lateMu.Unlock()
-	at, _, e := unix.RawSyscall6(unix.SYS_MMAP, StubBase, StubSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE, ^uintptr(0), 0)
-	if e != 0 {
-		return nil, errors.New("mmap: " + e.Error())
+	if err := mapAt(StubBase, StubSize, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, -1); err != nil {
+		return nil, err
 	}
-	defer unix.RawSyscall(unix.SYS_MUNMAP, at, StubSize, 0)
-	region := unsafe.Slice((*byte)(pointer(at)), StubSize)
+	defer unix.RawSyscall(unix.SYS_MUNMAP, StubBase, StubSize, 0)
+	region := unsafe.Slice((*byte)(pointer(StubBase)), StubSize)
 	head := (*StubHead)(unsafe.Pointer(unsafe.SliceData(region)))
 	if copy(head.Build[:], build) < len(build) {
 		return nil, ErrNoImage
@@ -149,19 +211,14 @@ func (l *Launcher) execute(c Config, image, late int) (*Child, error) {
 		Files: []uintptr{null, null, null, LaunchImage: uintptr(image), LaunchLate: uintptr(late), launchControl: uintptr(pair[1]), launchCgroup: uintptr(group)},
 	})
 	unix.Close(pair[1])
-	var status unix.WaitStatus
 	if err == nil {
-		for {
-			if _, err = unix.Wait4(pid, &status, 0, nil); err != unix.EINTR {
-				break
-			}
-		}
+		err = reap(pid)
 	}
 	var told [16]byte
 	if err == nil {
 		_, err = unix.Pread(late, told[:], pidAt)
 	}
-	child := *(*int64)(unsafe.Pointer(&told))
+	child := *(*int32)(unsafe.Pointer(&told))
 	switch {
 	case err != nil:
 		err = errors.New("execute " + strconv.Quote(l.Path) + ": " + err.Error())
@@ -186,7 +243,7 @@ func (img *Image) StartStub(c *ImageCall) {
 	if e != 0 {
 		return
 	}
-	pid, errno := (*int64)(pointer(at+pidAt)), (*int64)(pointer(at+errnoAt))
+	errno := (*int64)(pointer(at + errnoAt))
 	w.shared, _, e = syscall.RawSyscall6(unix.SYS_MMAP, 0, unsafe.Sizeof(sharedWords{}), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS, ^uintptr(0), 0)
 	if e == 0 && img.args.flags&(unix.CLONE_NEWNET|unix.CLONE_NEWUSER) == 0 {
 		// The run's network namespace is this process's, which ends.
@@ -195,17 +252,16 @@ func (img *Image) StartStub(c *ImageCall) {
 	if e == 0 {
 		w.watch.place(c.Stack)
 		img.setClocks(c.Uptime)
-		img.args.flags |= unix.CLONE_PARENT
+		// The kernel says who it is before anything can come between.
+		img.args.flags |= unix.CLONE_PARENT | unix.CLONE_PARENT_SETTID
+		img.args.parentTID = uint64(at + pidAt)
 		img.args.exitSignal = 0 // it is the launcher's own (clone(2))
 		if img.cgroup {
 			img.args.flags |= unix.CLONE_INTO_CGROUP
 			img.args.cgroup = launchCgroup
 		}
 		w.begin(launchControl, c.Area, c.AreaSize)
-		var made uintptr
-		if made, e = cloneImage(w, &img.args); e == 0 {
-			*pid = int64(made)
-		}
+		_, e = cloneImage(w, &img.args)
 	}
 	*errno = int64(e)
 }
@@ -213,9 +269,8 @@ func (img *Image) StartStub(c *ImageCall) {
 // mapLate maps the region for a call to be laid out. Preconditions: lateMu is
 // held.
 func (s *Stub) mapLate() error {
-	_, _, e := unix.RawSyscall6(unix.SYS_MMAP, lateBase, regionSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_FIXED_NOREPLACE, uintptr(s.late), 0)
-	if e != 0 {
-		return errors.New("mmap: " + e.Error())
+	if err := mapAt(lateBase, regionSize, unix.MAP_SHARED, s.late); err != nil {
+		return err
 	}
 	s.p.world.region = [2]uintptr{lateBase, regionSize}
 	return nil

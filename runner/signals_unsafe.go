@@ -32,6 +32,10 @@ type signals struct {
 	kill   time.Time // when the grace ends
 }
 
+// signalSource is the read end, for who takes the signals after somebody has: what
+// has come in between is in it. 0: nobody has.
+var signalSource int
+
 // signalPipe is the write end for the handler.
 //
 //lint:ignore U1000 the handler in selfpipe_*.s reads it
@@ -45,11 +49,15 @@ var taken = [...]syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIG
 // start takes the signals for the rest of this process's life. A signal that
 // the caller has ignored (nohup(1)) stays ignored.
 func (s *signals) start() error {
+	if signalSource != 0 {
+		s.from = signalSource
+		return nil
+	}
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return errors.New("pipe2: " + err.Error())
 	}
-	s.from = pipe[0]
+	s.from, signalSource = pipe[0], pipe[0]
 	signalPipe = int32(pipe[1])
 	var act struct{ handler, flags, restorer, mask uintptr }
 	const saSiginfo, saOnstack, saRestart, saRestorer = 0x4, 0x08000000, 0x10000000, 0x04000000

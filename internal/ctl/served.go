@@ -27,13 +27,13 @@ const endWait = 3500 * time.Millisecond
 // when there is none, or when it has nothing to do with this call: then
 // nothing has happened.
 func (v *Invocation) served(cwd string, out *result) (rep *runner.Report, ok bool) {
-	if fd, signals, told, asked, err := early.Asked(); err != nil {
+	if fd, signals, came, asked, err := early.Asked(); err != nil {
 		return refused(runner.StatusSetup, "take signals", err, ""), true
 	} else if asked {
 		defer unix.Close(fd)
 		s := &session{v: v, conn: wire.Conn{FD: fd}, cwd: cwd, out: out, signals: signals}
-		if told != 0 {
-			s.hand(told)
+		for _, sig := range came {
+			s.hand(sig)
 		}
 		if rep, ok := s.see(); ok {
 			return rep, true

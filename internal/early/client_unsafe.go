@@ -122,7 +122,9 @@ func (c *call) dialed(registry uintptr, builtin bool) bool {
 	if c.socket(0, "/run/sbx", registry) && c.converse(builtin) {
 		return true
 	}
-	return c.uid != 0 && run != 0 && byteAt(run) == '/' && c.socket(run, "/sbx", registry) && c.converse(builtin)
+	// A unit's socket, behind which a daemon may be about to start, comes before
+	// the user's own: about that the long way decides.
+	return c.uid != 0 && run != 0 && byteAt(run) == '/' && !isRegistry(uintptr(unsafe.Pointer(&unitSocket))) && c.socket(run, "/sbx", registry) && c.converse(builtin)
 }
 
 // socket connects as ctl.dial does.
@@ -200,6 +202,9 @@ func (c *call) ours(path uintptr, kind uint32) bool {
 func (c *call) converse(builtin bool) bool {
 	s := &theSession
 	here := open(atCwd, uintptr(unsafe.Pointer(&dot)), unix.O_PATH|unix.O_DIRECTORY)
+	if c.envp.N <= uintptr(len(envMemory)) {
+		c.compact()
+	}
 	if here == none || !c.compose(builtin) {
 		shut(here)
 		shut(s.conn)
@@ -223,7 +228,7 @@ func (c *call) converse(builtin bool) bool {
 	return true
 }
 
-// compose encodes a wire.Request.
+// compose encodes a wire.Request. Preconditions: compact was called.
 //
 //go:nosplit
 //go:norace
@@ -256,7 +261,6 @@ func (c *call) compose(builtin bool) bool {
 	r.addInt(0, 8) // Timeout
 	r.addInt(0, 4) // Chdir
 	r.addInt(0, 8) // Usage
-	c.compact()
 	env := &launched.Env
 	r.addInt(uint64(env.N), 4)
 	for i := range env.N {
@@ -275,7 +279,8 @@ func (c *call) compact() {
 	to := &launched.Env
 	to.At, to.N = uintptr(unsafe.Pointer(&envMemory)), 0
 	for i := range c.envp.N {
-		if e := c.envp.String(i); byteAt(e) != 0 && !listed(to, e, nameLength(e)) {
+		e := c.envp.String(i)
+		if n := nameLength(e); byteAt(e) != 0 && (byteAt(e+n) != '=' || !listed(to, e, n)) {
 			envMemory[to.N] = e
 			to.N++
 		}

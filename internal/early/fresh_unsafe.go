@@ -247,7 +247,7 @@ func (img *image) sets(e, n uintptr) bool { return listed(&img.set, e, n) }
 //go:norace
 func listed(list *nsexec.Strings, e, n uintptr) bool {
 	for i := range list.N {
-		if s := list.String(i); nameLength(s) == n && same(s, e, n) {
+		if s := list.String(i); nameLength(s) == n && byteAt(s+n) == '=' && same(s, e, n) {
 			return true
 		}
 	}

@@ -9,6 +9,9 @@ import (
 // systemRegistry is the registry of root, as the kernel takes it.
 var systemRegistry = [...]byte{'/', 'e', 't', 'c', '/', 's', 'b', 'x', '/', 'r', 'e', 'g', 'i', 's', 't', 'r', 'y', 0}
 
+// unitSocket is where a service manager waits for callers.
+var unitSocket = [...]byte{'/', 'r', 'u', 'n', '/', 's', 'b', 'x', '/', 's', 'b', 'x', '.', 's', 'o', 'c', 'k', 0}
+
 // All that an early run has to work with: there is no heap yet, and frames are
 // kept small, since what runs without a runtime has 800 bytes of stack in all
 // as far as the linker is concerned. Pages that nobody touches cost nothing.

@@ -62,19 +62,27 @@ func Taken() (*Run, error) {
 }
 
 // Asked is the connection to a daemon that this process has asked to carry its
-// call out, with the pipe of TakeSignals and the signal that came meanwhile (0:
-// none); ok is false when there is none. The caller has to see the answers.
-func Asked() (conn, signals int, told syscall.Signal, ok bool, err error) {
+// call out, with the pipe of TakeSignals and the signals that came meanwhile, to
+// be handed on; ok is false when there is none. The caller has to see the answers.
+func Asked() (conn, signals int, came []syscall.Signal, ok bool, err error) {
 	if !theSession.asked {
-		return -1, -1, 0, false, nil
+		return -1, -1, nil, false, nil
 	}
 	theSession.asked = false
 	conn = int(theSession.conn)
 	if signals, err = runner.TakeSignals(); err != nil {
 		unix.Close(conn)
-		return -1, -1, 0, false, err
+		return -1, -1, nil, false, err
 	}
-	return conn, signals, syscall.Signal(theState.told), true, nil
+	if theState.told != 0 {
+		came = append(came, syscall.Signal(theState.told)) // it was first
+	}
+	for sig := syscall.Signal(1); sig <= 64; sig++ {
+		if theState.came>>(sig-1)&1 != 0 && uintptr(sig) != theState.told {
+			came = append(came, sig)
+		}
+	}
+	return conn, signals, came, true, nil
 }
 
 // Abandon ends the run, if there is one.

@@ -37,8 +37,10 @@ type runState struct {
 	// journal.
 	parent, leaf, journal uintptr
 	unrecorded            bool
-	// told is the first signal that told this process to end; 0: none.
+	// told is the first signal that told this process to end; 0: none. came are
+	// all that came, by bits.
 	told uintptr
+	came uint64
 	// name is the group's name, which ends with the run's id.
 	name [128]byte
 	// started is CLOCK_MONOTONIC at the run's begin.
@@ -119,6 +121,7 @@ func (s *runState) takeSignals() {
 		if e != 0 {
 			return
 		}
+		s.came |= 1 << (sig - 1)
 		if launched.PID != 0 {
 			syscall.RawSyscall(unix.SYS_KILL, launched.PID, sig, 0)
 		}
