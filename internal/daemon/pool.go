@@ -34,8 +34,9 @@ type pool struct {
 	null    int
 	// launcher makes the sandboxes by a process of its own.
 	launcher *nsexec.Launcher
-	want     chan struct{} // something is to be made
-	done     chan struct{} // the worker has ended
+	want     chan struct{}  // something is to be made
+	done     chan struct{}  // the worker has ended
+	going    sync.WaitGroup // what is thrown away
 
 	mu     sync.Mutex
 	shelf  map[poolKey]*shelf
@@ -136,7 +137,7 @@ func (p *pool) take(key poolKey, o *runner.Options) *runner.Prepared {
 			return one
 		}
 		p.told.Retired++
-		go one.Discard()
+		p.discard(one)
 	}
 	p.told.Missed++
 	return nil
@@ -171,7 +172,7 @@ func (p *pool) dropLocked(key poolKey, s *shelf) {
 	p.count -= len(s.ready)
 	p.told.Retired += uint64(len(s.ready))
 	for _, one := range s.ready {
-		go one.Discard()
+		p.discard(one)
 	}
 }
 
@@ -203,7 +204,12 @@ func (p *pool) close() {
 		<-p.done
 		unix.Close(p.null)
 	}
+	// They remove control groups below a directory that is closed after this.
+	p.going.Wait()
 }
+
+// discard throws a sandbox away while its caller goes on.
+func (p *pool) discard(one *runner.Prepared) { p.going.Go(one.Discard) }
 
 // size is how many sandboxes are ready or being made.
 func (p *pool) size() int {
@@ -264,7 +270,7 @@ func (p *pool) makeOne() bool {
 	case p.shelf[key] != s:
 		p.count--
 		p.told.Retired++
-		go one.Discard()
+		p.discard(one)
 	default:
 		s.ready = append(s.ready, one)
 	}
@@ -309,7 +315,7 @@ func (p *pool) evictLocked(but poolKey) bool {
 		return false
 	}
 	p.told.Retired++
-	go oldest.ready[0].Discard()
+	p.discard(oldest.ready[0])
 	oldest.ready = oldest.ready[1:]
 	p.count--
 	return true

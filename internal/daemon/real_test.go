@@ -113,10 +113,13 @@ func open(t *testing.T, path string, flags int) int {
 	return fd
 }
 
-// leave ends a connection at once.
+// leave ends a connection at once, if it has not been: by then its number may be
+// another descriptor's.
 func leave(c *wire.Conn) {
-	unix.Close(c.FD)
-	c.FD = -1
+	if c.FD >= 0 {
+		unix.Close(c.FD)
+		c.FD = -1
+	}
 }
 
 // unused waits until the daemon has no run and no more descriptors than

@@ -123,13 +123,14 @@ func connect(t testing.TB, path string) *wire.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Close(fd) })
+	c := &wire.Conn{FD: fd}
+	t.Cleanup(func() { leave(c) })
 	soon := unix.Timeval{Sec: 10}
 	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &soon)
 	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
 		t.Fatal(err)
 	}
-	return &wire.Conn{FD: fd}
+	return c
 }
 
 func ask(words ...string) []byte {
@@ -328,7 +329,7 @@ func TestIdle(t *testing.T) {
 		if _, _, _, err := c.Receive(0); err != wire.ErrEnd {
 			t.Fatalf("an idle connection: %v", err)
 		}
-		unix.Close(c.FD)
+		leave(c)
 		c.FD = -1
 	}
 	if after := openFiles(t); after > before+10 {
