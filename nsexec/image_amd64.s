@@ -2,7 +2,7 @@
 
 // func cloneImage(w *world, args *unixCloneArgs) (pid uintptr, errno syscall.Errno)
 //
-// It is cloneInit, called by its address: the linker sums up the frames of what
+// It is cloneBlocked, called by its address: the linker sums up the frames of what
 // a nosplit function calls by name, as if it were on a goroutine's stack, where
 // 800 bytes are certain. An image is started on the stack that execve(2) gave
 // the process, which grows by itself.
@@ -11,7 +11,7 @@ TEXT ·cloneImage(SB), NOSPLIT, $32-32
 	MOVQ AX, 0(SP)
 	MOVQ args+8(FP), AX
 	MOVQ AX, 8(SP)
-	MOVQ $·cloneInit(SB), AX
+	MOVQ $·cloneBlocked(SB), AX
 	CALL AX
 	MOVQ 16(SP), AX
 	MOVQ AX, pid+16(FP)

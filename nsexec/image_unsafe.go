@@ -229,6 +229,19 @@ func (img *Image) launch(c *ImageCall) syscall.Errno {
 	return e
 }
 
+// cloneBlocked is cloneInit where every signal is blocked already.
+//
+//go:noinline
+//go:nosplit
+//go:norace
+func cloneBlocked(w *world, args *unixCloneArgs) (uintptr, syscall.Errno) {
+	pid, errno := cloneRaw(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args))
+	if errno == 0 && pid == 0 {
+		beginInit(w)
+	}
+	return pid, syscall.Errno(errno)
+}
+
 // End kills the child and reaps it.
 //
 //go:nosplit

@@ -57,6 +57,7 @@ func (c *call) launchStub(sp uintptr) {
 //go:nosplit
 //go:norace
 func (c *call) makeStub(at uintptr) {
+	theState.block(^uint64(0))
 	syscall.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&clock)), 0)
 	l := &launched
 	l.Area, l.AreaSize, l.Uptime = c.area, c.areaSize, uint64(clock.Sec)
