@@ -92,6 +92,7 @@ func nothingElse(t *testing.T, h *host) {
 
 // TestWaitingIsSmall: the init of a sandbox that waits is no copy of the daemon.
 func TestWaitingIsSmall(t *testing.T) {
+	testenv.Root(t) // nobody else may look at an init
 	each(t, func(t *testing.T, h *host) {
 		testenv.NoLeaks(t)
 		h.revision(t, "tool", "1.0.0", "", "")
