@@ -128,7 +128,7 @@ func TestEarlySame(t *testing.T) {
 				if err := json.Unmarshal([]byte(r.stdout), &s); err != nil {
 					t.Fatalf("%v\n%s", err, r)
 				}
-				for _, changes := range []string{"VmPeak", "VmSize", "VmHWM", "VmRSS", "RssAnon", "RssFile", "VmData", "VmPTE", "VmLib", "VmExe", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches", "Threads", "Cpus_allowed", "Cpus_allowed_list"} {
+				for _, changes := range []string{"VmPeak", "VmSize", "VmHWM", "VmRSS", "RssAnon", "RssFile", "RssShmem", "VmData", "VmPTE", "VmLib", "VmExe", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches", "Threads", "Cpus_allowed", "Cpus_allowed_list"} {
 					delete(s.Status, changes)
 				}
 				s.Init = strings.Trim(s.Init, "\x00") // as long as the arguments of sbx
@@ -272,12 +272,16 @@ func TestEarlyGuards(t *testing.T) {
 					undo()
 				}
 				if tt.keeps {
-					if images, _ := filepath.Glob(e.path("state/launch/*")); len(images) > 1 {
-						for _, image := range images { // of another key
-							if text, _ := os.ReadFile(image); !bytes.Contains(text, []byte(marked)) {
-								os.Remove(image)
-							}
+					images, _ := filepath.Glob(e.path("state/launch/*"))
+					for _, image := range images { // of another key
+						if text, _ := os.ReadFile(image); !bytes.Contains(text, []byte(marked)) {
+							os.Remove(image)
 						}
+					}
+					if left, _ := filepath.Glob(e.path("state/launch/*")); len(left) == 0 && len(images) == 1 && len(c.env)+len(c.dir) > 0 {
+						// One key in 256 has the other's place, and took it.
+						e.prime()
+						return
 					}
 					if !e.launchedEarly(e.call("probe")) {
 						t.Error("the image is not used afterwards")
@@ -396,6 +400,9 @@ func TestNoImage(t *testing.T) {
 			"short timeout": {"limits: {timeout: 150ms}\n", false},
 		} {
 			t.Run(name, func(t *testing.T) {
+				if name == "short timeout" && guest() {
+					t.Skip("an emulated run takes longer than that timeout")
+				}
 				os.RemoveAll(h.path("state/launch"))
 				h.revision(t, "tool", "1.0.0", "", tt.policy)
 				for range 3 {
