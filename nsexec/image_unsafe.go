@@ -231,6 +231,7 @@ func (img *Image) launch(c *ImageCall) syscall.Errno {
 
 // cloneBlocked is cloneInit where every signal is blocked already.
 //
+//lint:ignore U1000 image_*.s calls it
 //go:noinline
 //go:nosplit
 //go:norace
