@@ -81,6 +81,10 @@ func Open(dir string, opt Options) (*Log, error) {
 	return l, nil
 }
 
+// lockWait is how long a writer waits for one that was killed: a child of it
+// that has not begun to die holds a copy of the lock.
+const lockWait = 2 * time.Second
+
 // takeOver locks, finds the newest line and writes the lines of a start.
 func (l *Log) takeOver() error {
 	lock, err := l.openat(lockName(l.opt.Name), unix.O_RDWR|unix.O_CREAT)
@@ -88,7 +92,7 @@ func (l *Log) takeOver() error {
 		return err
 	}
 	l.lock = lock
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := safefs.Lock(int(lock.Fd()), lockWait); err != nil {
 		if err == unix.EWOULDBLOCK {
 			return fmt.Errorf("%s: %w", lock.Name(), ErrHeld)
 		}

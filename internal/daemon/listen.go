@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +23,10 @@ type socket struct {
 	// kept: the service manager listens on, so the file stays.
 	kept bool
 }
+
+// lockWait is how long a daemon waits for one that was killed: a child of it
+// that has not begun to die holds a copy of the lock.
+const lockWait = 2 * time.Second
 
 // listen makes the runtime directory and the socket. The lock is held as long
 // as the process lives, so a socket that is there without it is stale: its
@@ -51,7 +56,7 @@ func listen(dir, key string, given *os.File) (*socket, error) {
 		return nil, &os.PathError{Op: "open", Path: dir + "/" + key + ".lock", Err: err}
 	}
 	s := &socket{fd: -1, lock: os.NewFile(uintptr(fd), key+".lock"), path: path}
-	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := safefs.Lock(fd, lockWait); err != nil {
 		s.lock.Close()
 		if err == unix.EWOULDBLOCK {
 			return nil, ErrSecond

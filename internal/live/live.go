@@ -90,7 +90,9 @@ func (e *Entry) Revoked(r life.Revision) bool { return e.source.loader().Revoked
 const tryAgain = time.Second
 
 // Start takes the locks of all registries, loads what has changed since they
-// were last loaded, and watches them. With an error nothing is kept open.
+// were last loaded, and watches them. With an error nothing is kept open; it is
+// loader.ErrHeld where another loader keeps a lock for longer than a one-shot
+// run's would.
 func Start(places []loader.Place, o Options) (*Set, error) {
 	if o.Journal == 0 {
 		o.Journal = 2 * time.Second

@@ -367,6 +367,18 @@ func TestOneLoaderAtATime(t *testing.T) {
 	}
 }
 
+// TestStartWaitsForALoaderThatEnds: a one-shot run that loads while a daemon
+// starts is no second daemon.
+func TestStartWaitsForALoaderThatEnds(t *testing.T) {
+	f := newFixture(t)
+	place, err := loader.OpenPlace(f.dir())
+	f.must(err)
+	l, err := loader.OpenFor(place, loader.Options{StateDir: f.base + "/state"})
+	f.must(err)
+	time.AfterFunc(100*time.Millisecond, func() { l.Close() })
+	f.start()
+}
+
 func TestEarlierRegistryWins(t *testing.T) {
 	f := newFixture(t)
 	second := f.base + "/second"

@@ -62,7 +62,7 @@ func (s *source) loader() *loader.Loader { return s.at.Load().loader }
 func (s *source) open(place loader.Place) error {
 	o := s.set.options.Loader
 	o.Earlier = s.before
-	l, err := loader.OpenFor(place, o)
+	l, err := loader.OpenWaiting(place, o)
 	if err == nil {
 		s.at.Store(&opened{place, l})
 	}

@@ -248,7 +248,7 @@ func Settle(flag, key, name string, o Options) (version string, err error) {
 			}
 		}
 		o.Earlier = before(places, place)
-		l, err := waitFor(place, o)
+		l, err := OpenWaiting(place, o)
 		if err != nil {
 			return "", err
 		}
@@ -259,8 +259,10 @@ func Settle(flag, key, name string, o Options) (version string, err error) {
 	return "", fmt.Errorf("no registry has the state %q", key)
 }
 
-// waitFor is OpenFor when another loader may be about to end.
-func waitFor(place Place, o Options) (*Loader, error) {
+// OpenWaiting is OpenFor when another loader may be about to end: a one-shot
+// run's, or a daemon's that was killed and whose children still hold copies of
+// the lock. It waits for 2 s.
+func OpenWaiting(place Place, o Options) (*Loader, error) {
 	for deadline := time.Now().Add(settleWait); ; {
 		l, err := OpenFor(place, o)
 		if !errors.Is(err, ErrHeld) || time.Now().After(deadline) {

@@ -155,7 +155,7 @@ func Operate(flag, name string, o Options, f func(*Loader) error) error {
 		return err
 	}
 	o.Earlier = before(places, place)
-	l, err := waitFor(place, o)
+	l, err := OpenWaiting(place, o)
 	if err != nil {
 		return err
 	}
