@@ -121,10 +121,13 @@ func (r *run) drain(killed bool) {
 
 // kill ends the whole run at once.
 func (r *run) kill() {
-	r.child.Signal(unix.SIGKILL)
+	// The group first: where init dies alone, its listener is closed a moment
+	// before its namespace is killed, and a thread that waits for the answer to
+	// its call gets ENOSYS and runs until then.
 	if r.leaf != nil {
 		r.leaf.Kill()
 	}
+	r.child.Signal(unix.SIGKILL)
 }
 
 // listen waits for init's last word, or kills for a reason of its own.

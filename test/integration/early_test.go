@@ -128,7 +128,7 @@ func TestEarlySame(t *testing.T) {
 				if err := json.Unmarshal([]byte(r.stdout), &s); err != nil {
 					t.Fatalf("%v\n%s", err, r)
 				}
-				for _, changes := range []string{"VmPeak", "VmSize", "VmHWM", "VmRSS", "RssAnon", "RssFile", "RssShmem", "VmData", "VmPTE", "VmLib", "VmExe", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches", "Threads", "Cpus_allowed", "Cpus_allowed_list"} {
+				for _, changes := range []string{"VmPeak", "VmSize", "VmHWM", "VmRSS", "RssAnon", "RssFile", "RssShmem", "VmData", "VmPTE", "VmLib", "VmExe", "State", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches", "Threads", "Cpus_allowed", "Cpus_allowed_list"} {
 					delete(s.Status, changes)
 				}
 				s.Init = strings.Trim(s.Init, "\x00") // as long as the arguments of sbx
