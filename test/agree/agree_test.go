@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -36,7 +35,7 @@ func number(t *testing.T, name string, otherwise int) int {
 // violations is how many calls that are violations are tried under one policy:
 // each ends a run, which in a guest takes a quarter of a second.
 func violations() int {
-	if guest() {
+	if testenv.Guest() {
 		return 5
 	}
 	return 8
@@ -46,13 +45,7 @@ func violations() int {
 // set a guest tries one of so many, another one the next day and on the other
 // kernel.
 func due(i, share int) bool {
-	var uts unix.Utsname
-	unix.Uname(&uts)
-	other := 0
-	if strings.HasPrefix(unix.ByteSliceToString(uts.Release[:]), "6.1.") {
-		other = 1
-	}
-	return (i+other+int(time.Now().Unix()/(24*60*60)))%share == 0
+	return (i+testenv.Turn()+int(time.Now().Unix()/(24*60*60)))%share == 0
 }
 
 // counts are what was compared, so that a generator that has come to write
@@ -79,7 +72,7 @@ func TestAgree(t *testing.T) {
 			got := &counts{seen: map[uint32]int{}}
 			tried := 0
 			for i := range n {
-				if guest() && (i%len(all) != turn || !due(i/len(all), share)) {
+				if testenv.Guest() && (i%len(all) != turn || !due(i/len(all), share)) {
 					continue // there the callers take turns, for the time it takes
 				}
 				tried++

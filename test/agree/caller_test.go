@@ -20,6 +20,7 @@ import (
 	"github.com/sbx-project/sbx/internal/ctl"
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/internal/state"
+	"github.com/sbx-project/sbx/internal/testenv"
 )
 
 // caller is one user of sbx with directories of his own.
@@ -110,7 +111,7 @@ func (r result) String() string {
 
 // runLimit bounds one run; an emulated processor takes ten times as long.
 func runLimit() time.Duration {
-	if guest() {
+	if testenv.Guest() {
 		return 120 * time.Second
 	}
 	return 20 * time.Second

@@ -94,6 +94,3 @@ func needAll(t *testing.T) {
 		t.Fatal(missing)
 	}
 }
-
-// guest tells whether this is a guest of test/vm.
-func guest() bool { return os.Getenv("SBX_VM") != "" }

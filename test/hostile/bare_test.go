@@ -20,7 +20,7 @@ import (
 func TestBare(t *testing.T) {
 	needProgram(t)
 	testenv.Root(t)
-	if guest() {
+	if testenv.Guest() {
 		t.Skip("that the acts do something is shown on the host: a guest lacks files that they look for")
 	}
 	n := 0

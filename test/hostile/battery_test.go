@@ -29,10 +29,14 @@ func TestBattery(t *testing.T) {
 	needProgram(t)
 	sbx := needSbx(t)
 	everyone, share := callers(), testShare(t)
+	noLeaks(t)
 	for _, c := range everyone {
 		t.Run(c.name, func(t *testing.T) {
+			if !testenv.Guest() {
+				t.Parallel() // each has a fixture of its own
+			}
 			battery(t, newSuite(t, sbx, c), func(i int, a act) bool {
-				return !guest() || due(i, share) && taker(i, a, everyone).name == c.name
+				return !testenv.Guest() || due(i, share) && taker(i, a, everyone).name == c.name
 			})
 		})
 	}
@@ -45,7 +49,7 @@ func TestWithoutUserNamespaces(t *testing.T) {
 	needProgram(t)
 	sbx := needSbx(t)
 	testenv.Root(t)
-	if !guest() {
+	if !testenv.Guest() {
 		t.Skip("it writes a setting of the whole machine: in guests only")
 	}
 	const setting = "/proc/sys/user/max_user_namespaces"
@@ -53,6 +57,7 @@ func TestWithoutUserNamespaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	noLeaks(t)
 	s := newSuite(t, sbx, caller{name: "root-nouserns", verdict: "kill", nouserns: true})
 	if err := os.WriteFile(setting, []byte("0"), 0); err != nil {
 		t.Fatal(err)
@@ -69,9 +74,10 @@ func TestWithoutUserNamespaces(t *testing.T) {
 	}
 }
 
+func noLeaks(t *testing.T) { testenv.NoLeaks(t, testenv.Watch{Programs: []string{"hostile"}}) }
+
 // battery runs the acts that are wanted.
 func battery(t *testing.T, s *suite, wanted func(i int, a act) bool) {
-	testenv.NoLeaks(t, testenv.Watch{Programs: []string{"hostile"}})
 	s.probe(t)
 	for i, a := range all() {
 		if a.setup == nil {

@@ -26,8 +26,8 @@ func each(t *testing.T, f func(t *testing.T, s *suite)) {
 	needProgram(t)
 	sbx := needSbx(t)
 	list := slices.DeleteFunc(callers(), func(c caller) bool { return c.verdict != "kill" })
-	if guest() {
-		list = list[turn()%len(list):][:1]
+	if testenv.Guest() {
+		list = list[testenv.Turn()%len(list):][:1]
 	}
 	for _, c := range list {
 		t.Run(c.name, func(t *testing.T) {
@@ -94,7 +94,7 @@ func (s *suite) sweep(t *testing.T) {
 func TestKillLeavesNothing(t *testing.T) {
 	each(t, func(t *testing.T, s *suite) {
 		rounds := 150
-		if testing.Short() || guest() {
+		if testing.Short() || testenv.Guest() {
 			rounds = 10
 		}
 		for i := range rounds {

@@ -18,11 +18,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sbx-project/sbx/internal/testenv"
 )
 
 // slow multiplies every deadline: emulated guests are ten times slower.
 func slow(d time.Duration) time.Duration {
-	if os.Getenv("SBX_TEST_SLOW") != "" || guest() {
+	if os.Getenv("SBX_TEST_SLOW") != "" || testenv.Guest() {
 		return 10 * d
 	}
 	return d

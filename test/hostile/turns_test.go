@@ -1,15 +1,12 @@
 package hostile_test
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/sbx-project/sbx/internal/testenv"
 )
@@ -50,7 +47,7 @@ func maySkip(c caller) []string {
 	if c.verdict == "errno" {
 		list += " " + once
 	}
-	if guest() {
+	if testenv.Guest() {
 		list += " " + emulated
 	}
 	return strings.Fields(list)
@@ -73,24 +70,9 @@ func controlled() bool {
 }
 
 func realProcessor(t *testing.T, _ caller) {
-	if guest() {
+	if testenv.Guest() {
 		t.Skip("the guest's processor is emulated: its far return faults inside the kernel")
 	}
-}
-
-// guest tells whether this is a guest of test/vm. What takes two minutes on a
-// host takes twenty there, so the callers take turns: each act is tried by one
-// of them, and by another one on a kernel with another number.
-func guest() bool { return os.Getenv("SBX_VM") != "" }
-
-// turn numbers the guests: the second number of their kernel's release.
-func turn() int {
-	var uts unix.Utsname
-	var major, minor int
-	if err := unix.Uname(&uts); err == nil {
-		fmt.Sscanf(unix.ByteSliceToString(uts.Release[:]), "%d.%d", &major, &minor)
-	}
-	return minor
 }
 
 // taker is who tries act number i: one who does not skip it.
@@ -99,7 +81,7 @@ func taker(i int, a act, from []caller) caller {
 	if len(able) == 0 {
 		able = from
 	}
-	return able[(i+turn())%len(able)]
+	return able[(i+testenv.Turn())%len(able)]
 }
 
 // testShare is SBX_TEST_SHARE: of so many acts a guest tries one, another one
@@ -120,7 +102,7 @@ func testShare(t *testing.T) int {
 // table are much alike, so that each share has some of every kind.
 func due(i, share int) bool {
 	today := int(time.Now().Unix() / (24 * 60 * 60))
-	return (i+turn()/2+today)%share == 0
+	return (i+testenv.Turn()/2+today)%share == 0
 }
 
 // TestPinned: what is pinned exists, and an act that takes long is pinned as

@@ -44,7 +44,7 @@ exec setpriv --reuid "$id" --regid "$id" --clear-groups "$@"`
 func TestConfiguration(t *testing.T) {
 	testenv.Root(t)
 	needBinaries(t)
-	if guest() {
+	if testenv.Guest() {
 		t.Skip("the guest has no overlay over /etc")
 	}
 	needPrograms(t, "/usr/bin/unshare", "/usr/bin/setpriv", "/usr/bin/mount")
@@ -87,7 +87,7 @@ func TestConfiguration(t *testing.T) {
 func TestSandboxOwner(t *testing.T) {
 	testenv.Root(t)
 	needBinaries(t)
-	if guest() {
+	if testenv.Guest() {
 		t.Skip("the guest has no overlay over /etc")
 	}
 	needPrograms(t, "/usr/bin/unshare", "/usr/bin/setpriv", "/usr/bin/mount")

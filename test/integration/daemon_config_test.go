@@ -37,7 +37,7 @@ exec "$@"`
 func needOverlay(t *testing.T) {
 	testenv.Root(t)
 	needBinaries(t)
-	if guest() {
+	if testenv.Guest() {
 		t.Skip("the guest has no overlay over /etc")
 	}
 	needPrograms(t, "/usr/bin/unshare", "/usr/bin/mount")

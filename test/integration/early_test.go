@@ -400,7 +400,7 @@ func TestNoImage(t *testing.T) {
 			"short timeout": {"limits: {timeout: 150ms}\n", false},
 		} {
 			t.Run(name, func(t *testing.T) {
-				if name == "short timeout" && guest() {
+				if name == "short timeout" && testenv.Guest() {
 					t.Skip("an emulated run takes longer than that timeout")
 				}
 				os.RemoveAll(h.path("state/launch"))

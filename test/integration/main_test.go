@@ -109,10 +109,6 @@ func copyFile(to, from string, mode os.FileMode) error {
 	return errors.Join(err, out.Chmod(mode), out.Close())
 }
 
-// guest tells whether this is a guest of test/vm, in which the host's programs
-// are only those that the harness was given.
-func guest() bool { return os.Getenv("SBX_VM") != "" }
-
 // soak tells whether the long loops are wanted in full.
 func soak() bool { return os.Getenv("SBX_TEST_SOAK") == "1" }
 
@@ -122,7 +118,7 @@ func rounds(n int) int {
 	switch {
 	case soak():
 		return 5 * n
-	case guest():
+	case testenv.Guest():
 		return n / 4
 	}
 	return n
@@ -131,7 +127,7 @@ func rounds(n int) int {
 // slow stretches a bound where the processor is emulated: everything takes
 // ten times as long there.
 func slow(d time.Duration) time.Duration {
-	if guest() {
+	if testenv.Guest() {
 		return 10 * d
 	}
 	return d
@@ -161,7 +157,7 @@ func needPrograms(t testing.TB, paths ...string) {
 		return
 	}
 	why := "not here: " + strings.Join(none, ", ")
-	if testenv.Strict() && !guest() {
+	if testenv.Strict() && !testenv.Guest() {
 		t.Fatalf("SBX_TEST_ROOT=1 and %s", why)
 	}
 	t.Skip(why)

@@ -13,7 +13,7 @@ import (
 // what else needs one is refused with the feature and its mend.
 func TestNoUserNamespaces(t *testing.T) {
 	testenv.Root(t)
-	if !guest() {
+	if !testenv.Guest() {
 		t.Skip("it writes a setting of the whole machine: in guests only")
 	}
 	testenv.NoLeaks(t)

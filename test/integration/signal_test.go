@@ -125,7 +125,7 @@ func TestStopped(t *testing.T) {
 // the next run.
 func TestKilled(t *testing.T) {
 	rounds := rounds(200)
-	if !soak() && !guest() {
+	if !soak() && !testenv.Guest() {
 		rounds = 500
 	}
 	each(t, func(t *testing.T, h *host) {
