@@ -74,7 +74,7 @@ vm-hostile-env:
 
 vm-self: vm-tools vm-setup
 	SBX_TEST_ROOT=1 SBX_SELFTEST_NOW=$$(date +%s) go test -count=1 -tags vmself -exec "$(VMEXEC_BIN) -kernel $(KERNEL) $(VM_ARGS)" ./test/vm/selftest
-	CGO_ENABLED=0 SBX_VMEXEC=$(VMEXEC_BIN) VM_KERNEL=$(KERNEL) go test -count=1 -tags vmself ./test/vm
+	for systemd in '' 1; do CGO_ENABLED=0 SBX_VMEXEC=$(VMEXEC_BIN) VM_KERNEL=$(KERNEL) VM_SYSTEMD=$$systemd go test -count=1 -tags vmself ./test/vm || exit 1; done
 
 test-vm: build vm-tools vm-setup
 	set -e; $(foreach k,$(VM_KERNELS),echo "linux $(k)"; $(call vm_integration,$(k),);)
