@@ -6,6 +6,7 @@
 #   make test            everything: checks, unit, integration, guests; ends with what was skipped
 #   make test-host       the same without the guests
 #   make test-vm         test/integration in QEMU guests (test/vm/vm.mk has more)
+#   make test-vm-systemd test/systemd: the units of dist in a guest that has systemd
 #   make test-weak       each measure of the sandbox taken away once: which test falls; each step of a launch fails once
 #   make soak            SOAK runs in a row (100,000): memory, descriptors, groups, mounts, kernel log unchanged; the registry killed 500 times, and a storm
 #   make race            the packages that do not clone, under the race detector, shuffled, twice

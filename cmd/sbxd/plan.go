@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sbx-project/sbx/internal/cgroup"
 	"github.com/sbx-project/sbx/internal/ctl"
 	"github.com/sbx-project/sbx/internal/engine"
 	"github.com/sbx-project/sbx/internal/loader"
@@ -104,6 +105,9 @@ func proveCommand() *cobra.Command {
 			if len(args) > 0 && args[0] == "--" {
 				args = args[1:]
 			}
+			// As the daemon whose check it is. Where nothing is delegated, or
+			// others are in the group, the usual place is as good.
+			_ = cgroup.Stay()
 			if status := ctl.Prove(args); status != 0 {
 				return &statusError{status, nil, ""}
 			}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-project/sbx/internal/buildinfo"
+	"github.com/sbx-project/sbx/internal/cgroup"
 	"github.com/sbx-project/sbx/internal/config"
 	"github.com/sbx-project/sbx/internal/ctl"
 	"github.com/sbx-project/sbx/internal/daemon"
@@ -63,6 +64,10 @@ func serve(flag string, web webFlags) error {
 	// First of all: it may execute this program once more.
 	if err := harden.Bound(); err != nil {
 		log.Warn("ignoring: the daemon keeps all of root's capabilities", "error", err)
+	}
+	// Before anything runs: the checks of bundles are runs as well.
+	if err := cgroup.Stay(); err != nil {
+		log.Warn("ignoring: runs are not below the unit's own control group", "error", err)
 	}
 	registry, key, err := servedRegistry(flag)
 	if err != nil {

@@ -57,6 +57,8 @@ type Parent struct {
 //
 // With an empty root it is the first of these that can be written:
 //
+//   - "sbx" below the group that [Stay] has bound this process to, and then no
+//     other;
 //   - for the superuser, "sbx" directly below the mount point;
 //   - "sbx" below the caller's own group: a container with a group namespace,
 //     a unit with Delegate=yes, a user's delegated scope.
@@ -70,6 +72,9 @@ type Parent struct {
 func Open(root string) (*Parent, error) {
 	if root != "" {
 		return makePlace(root)
+	}
+	if base := home.Load(); base != nil {
+		return makePlace(*base + "/" + placeName)
 	}
 	if unix.Geteuid() != 0 {
 		return OpenOwn()

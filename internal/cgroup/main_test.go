@@ -101,6 +101,10 @@ func victim(act string, args []string) int {
 		}
 		fmt.Println("done")
 		return 0
+	case "stay":
+		if err := stay(); err != nil {
+			return fail(err)
+		}
 	case "aside":
 		if err := aside(); err != nil {
 			return fail(err)

@@ -25,6 +25,20 @@ func Root(t testing.TB) {
 	}
 }
 
+// Systemd lets the test go on where it may install units and start them: with
+// SBX_TEST_SYSTEMD=1, which is for machines to throw away. There process 1 must
+// be systemd and the test root, or it fails.
+func Systemd(t testing.TB) {
+	t.Helper()
+	if os.Getenv("SBX_TEST_SYSTEMD") != "1" {
+		skip(t, "changes units and /usr: only with SBX_TEST_SYSTEMD=1 (make test-vm-systemd)")
+	}
+	name, err := os.ReadFile("/proc/1/comm")
+	if err != nil || string(name) != "systemd\n" || unix.Geteuid() != 0 {
+		t.Fatalf("SBX_TEST_SYSTEMD=1 and process 1 is %q (%v), uid %d", name, err, unix.Geteuid())
+	}
+}
+
 // Program returns the path of a program that the test compares with, which
 // scripts/setup installs.
 func Program(t testing.TB, name string) string {

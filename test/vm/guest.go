@@ -22,7 +22,12 @@ const leftoverGrace = time.Second
 // guestMain is process 1 of the guest. It does not return.
 func guestMain() {
 	g := guest{}
-	if err := g.run(); err != nil {
+	g.end(g.run())
+}
+
+// end tells of an error and resets the machine. It does not return.
+func (g *guest) end(err error) {
+	if err != nil {
 		g.report(report{State: stateBroken, Error: err.Error()})
 		// The console too: there may be no port yet.
 		fmt.Fprintln(os.Stderr, "vmexec:", err)
@@ -37,6 +42,8 @@ func guestMain() {
 // guest is what init keeps. The files are the host's ports.
 type guest struct {
 	ports map[string]*os.File
+	// leaf is the control group in which the program starts; "" is init's own.
+	leaf string
 }
 
 // report tells the host; the write waits until QEMU has taken it.
@@ -47,8 +54,7 @@ func (g *guest) report(r report) {
 	}
 }
 
-// run brings the guest up, takes one job and carries it out. The saved machine
-// is taken in the middle, right after "ready".
+// run brings the guest up and works, or has systemd do the rest.
 func (g *guest) run() error {
 	if err := mountFirst(); err != nil {
 		return err
@@ -56,9 +62,12 @@ func (g *guest) run() error {
 	if err := loadModules(guestModules); err != nil {
 		return err
 	}
+	managed := hasManager()
 	var err error
-	if g.ports, err = openPorts(ports); err != nil {
-		return err
+	if !managed { // else the service opens them: a port takes one at a time
+		if g.ports, err = openPorts(ports); err != nil {
+			return err
+		}
 	}
 	if err := parentRoot(); err != nil {
 		return err
@@ -69,9 +78,19 @@ func (g *guest) run() error {
 	if err := settle(); err != nil {
 		return err
 	}
+	if managed {
+		return becomeManager()
+	}
 	if err := delegate(); err != nil {
 		return err
 	}
+	g.leaf = guestLeaf
+	return g.work()
+}
+
+// work takes one job and carries it out. The saved machine is taken in the
+// middle, right after "ready".
+func (g *guest) work() error {
 	g.report(report{State: stateReady})
 	j, err := readJob(g.ports[portJob])
 	if err != nil {
@@ -92,15 +111,19 @@ func (g *guest) run() error {
 	return nil
 }
 
-// runProgram runs the job's program in the leaf and returns its status, 128+n
+// runProgram runs the job's program and returns its status, 128+n
 // after signal n. Its output goes through pipes, as a shell would give it, and
 // not through the ports themselves, which cannot be opened twice.
 func (g *guest) runProgram(j job) (int, error) {
-	leaf, err := os.Open(guestLeaf)
-	if err != nil {
-		return 0, err
+	attr := &syscall.SysProcAttr{Setsid: true}
+	if g.leaf != "" {
+		leaf, err := os.Open(g.leaf)
+		if err != nil {
+			return 0, err
+		}
+		defer leaf.Close()
+		attr.UseCgroupFD, attr.CgroupFD = true, int(leaf.Fd())
 	}
-	defer leaf.Close()
 	stdout, outDone, err := pump(g.ports[portStdout])
 	if err != nil {
 		return 0, err
@@ -111,7 +134,7 @@ func (g *guest) runProgram(j job) (int, error) {
 	}
 	cmd := exec.Command(j.Args[0], j.Args[1:]...)
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = j.Env, j.Dir, stdout, stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(leaf.Fd())}
+	cmd.SysProcAttr = attr
 	err = cmd.Start()
 	stdout.Close()
 	stderr.Close()

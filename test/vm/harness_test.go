@@ -19,7 +19,7 @@ import (
 )
 
 // These tests drive a built vmexec from the host; make vm-self says which in
-// SBX_VMEXEC. What runs in the guest is a copy of this test binary, as the victim
+// SBX_VMEXEC, and runs them once more with VM_SYSTEMD=1. What runs in the guest is a copy of this test binary, as the victim
 // that the first argument names. It must be static, as it is with CGO_ENABLED=0.
 
 // victims return the status that the guest's program exits with.
@@ -36,6 +36,8 @@ var victims = map[string]func() int{
 	"drip":    drip,
 	"cover":   cover,
 	"random":  random,
+	"where":   where,
+	"parent":  func() int { unix.Kill(os.Getppid(), unix.SIGKILL); return waitForever() },
 	"env":     func() int { fmt.Println(strings.Join(os.Environ(), "\n")); return 0 },
 }
 
@@ -112,6 +114,21 @@ func random() int {
 	return 0
 }
 
+// where says who process 1 is and in which control group this one is.
+func where() int {
+	init, err := os.ReadFile("/proc/1/comm")
+	own, ownErr := os.ReadFile("/proc/self/cgroup")
+	fmt.Printf("%s%s", init, own)
+	if err := errors.Join(err, ownErr); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
+}
+
+// managed tells whether the guests have systemd.
+func managed() bool { return os.Getenv("VM_SYSTEMD") != "" }
+
 // vmexec prepares a run of a victim.
 func vmexec(t *testing.T, name string, flags []string, args ...string) *exec.Cmd {
 	t.Helper()
@@ -151,6 +168,17 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
+func TestProcessOne(t *testing.T) {
+	want := "init\n0::/test\n"
+	if managed() {
+		want = "systemd\n0::/system.slice/vmexec.service\n"
+	}
+	out, err := vmexec(t, "where", nil).CombinedOutput()
+	if err != nil || string(out) != want {
+		t.Errorf("got %q, %v, want %q", out, err, want)
+	}
+}
+
 func TestColdBoot(t *testing.T) {
 	out, err := vmexec(t, "exit-42", []string{"-cold"}).CombinedOutput()
 	if got := status(t, err); got != 42 {
@@ -168,6 +196,8 @@ func TestCrashIsFailure(t *testing.T) {
 		{"panic", nil, "sysrq triggered crash"},
 		{"reboot", nil, "the guest ended without a result"},
 		{"hang", []string{"-timeout", "5s"}, "timeout of 5s"},
+		// Of the job's service; process 1 is not to be killed.
+		{"parent", []string{"-timeout", "5s"}, map[bool]string{true: "the guest ended without a result", false: "timeout of 5s"}[managed()]},
 	} {
 		t.Run(tt.victim, func(t *testing.T) {
 			var stderr bytes.Buffer
@@ -187,8 +217,10 @@ func TestCrashIsFailure(t *testing.T) {
 func TestBrokenSavedMachine(t *testing.T) {
 	cache := t.TempDir()
 	def := defaultCache(os.Getenv)
-	if err := os.Symlink(filepath.Join(def, "kernels"), filepath.Join(cache, "kernels")); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"kernels", managerCache} {
+		if err := os.Symlink(filepath.Join(def, name), filepath.Join(cache, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	flags := []string{"-cache", cache}
 	if out, err := vmexec(t, "exit-42", flags).CombinedOutput(); status(t, err) != 42 {

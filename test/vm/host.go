@@ -66,6 +66,11 @@ func run(ctx context.Context, o options) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if o.systemd {
+		if err := addManager(boot, filepath.Join(o.cache, managerCache)); err != nil {
+			return 0, err
+		}
+	}
 	j, files, out, err := buildJob(o)
 	if err != nil {
 		return 0, err

@@ -9,6 +9,9 @@
 // the program's own (128+n when signal n ended it), and what the -test flags
 // write comes back to where it was asked for.
 //
+// With -systemd the guest has Debian's systemd as process 1, and the program
+// runs in a service of it: for tests of units.
+//
 // Start reading at host (what happens outside) and guest (what happens as
 // process 1 inside); both are in this one executable, which is also the /init
 // of the guest. They talk over virtio-serial ports and one disk: see protocol.go.
@@ -21,8 +24,11 @@ package main
 import "os"
 
 func main() {
-	if os.Getpid() == 1 {
+	switch {
+	case os.Getpid() == 1:
 		guestMain()
+	case len(os.Args) == 2 && os.Args[1] == serviceArg:
+		serviceMain()
 	}
 	os.Exit(hostMain(os.Args[1:]))
 }

@@ -33,6 +33,7 @@ type options struct {
 	modules []string      // kernel modules to load besides those that the harness needs
 	memory  int           // MiB
 	scratch int           // MiB
+	systemd bool          // the guest's process 1 is systemd, and the program runs in a service of its
 	cold    bool          // boot, and neither use nor make a saved machine
 	verbose bool          // times and QEMU's command line on standard error
 	timeout time.Duration // of one whole run; 0 takes it from -test.timeout
@@ -71,6 +72,7 @@ func parseOptions(args []string, getenv func(string) string, stderr io.Writer) (
 	fs.StringVar(&modules, "modules", getenv("VM_MODULES"), "comma separated kernel `modules` to load besides (VM_MODULES)")
 	fs.IntVar(&o.memory, "mem", defaultMemory, "memory of the guest in `MiB`")
 	fs.IntVar(&o.scratch, "scratch", defaultScratch, "size of the ext4 disk at /scratch in `MiB`")
+	fs.BoolVar(&o.systemd, "systemd", getenv("VM_SYSTEMD") != "", "boot systemd, and run the program in a service of it (VM_SYSTEMD)")
 	fs.BoolVar(&o.cold, "cold", getenv("VM_COLD") != "", "boot in place of resuming a saved machine (VM_COLD)")
 	fs.BoolVar(&o.verbose, "v", getenv("VM_VERBOSE") != "", "print times and QEMU's command line (VM_VERBOSE)")
 	fs.DurationVar(&o.timeout, "timeout", 0, "bound of the whole run; 0: one minute more than -test.timeout, or 10m")

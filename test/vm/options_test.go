@@ -9,14 +9,14 @@ import (
 )
 
 func TestParseOptions(t *testing.T) {
-	env := map[string]string{"HOME": "/home/x", "VM_KERNEL": "6.1", "VM_FILES": "/a=/b,/c", "VM_COLD": "1"}
+	env := map[string]string{"HOME": "/home/x", "VM_KERNEL": "6.1", "VM_FILES": "/a=/b,/c", "VM_COLD": "1", "VM_SYSTEMD": "1"}
 	getenv := func(name string) string { return env[name] }
 	o, err := parseOptions([]string{"-mem", "512", "prog", "-v", "-test.timeout=2m0s"}, getenv, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := options{
-		kernel: "6.1", cache: "/home/x/.cache/sbx-vm", accel: "auto", cold: true,
+		kernel: "6.1", cache: "/home/x/.cache/sbx-vm", accel: "auto", systemd: true, cold: true,
 		files:  []extraFile{{"/a", "/b"}, {"/c", "/c"}},
 		memory: 512, scratch: defaultScratch, timeout: 3 * time.Minute,
 		args: []string{"prog", "-v", "-test.timeout=2m0s"},

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keptMachines bounds the cache: about 100 MB each, two kernels, and a few
-// states of the harness.
+// keptMachines bounds the cache: about 100 MB each, 150 MB with systemd; two
+// kernels, one with systemd, and a few states of the harness.
 const keptMachines = 8
 
 // savedKey identifies what a saved machine depends on: the content of the

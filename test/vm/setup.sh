@@ -1,8 +1,8 @@
 #!/bin/sh
 # Gets what the tests in guests need: QEMU and a few tools by apt-get install,
-# and Debian's kernels into the cache, unpacked and not installed. Runs again at
-# no cost; --update looks for newer point releases of the kernels, --vagrant adds
-# what test/vagrant needs.
+# and into the cache, unpacked and not installed, Debian's kernels, and its systemd
+# with all that it depends on. Runs again at no cost; --update looks for newer
+# point releases of them, --vagrant adds what test/vagrant needs.
 # Needs Debian 12 on amd64 with its security archive; sudo when not root.
 set -eu
 
@@ -39,7 +39,7 @@ as_root() {
 }
 need_apt() {
 	command -v apt-get >/dev/null && command -v dpkg >/dev/null ||
-		die "no apt-get here. Needed: the commands $commands $tools, and below $cache/kernels/{6.12,6.1} an unpacked kernel package each, with boot/vmlinuz-* and lib/modules/*/modules.dep"
+		die "no apt-get here. Needed: the commands $commands $tools, and below $cache/kernels/{6.12,6.1} an unpacked kernel package each, with boot/vmlinuz-* and lib/modules/*/modules.dep, and in $cache/systemd an unpacked systemd with its libraries"
 }
 lists() {
 	[ -z "${listed-}" ] || return 0
@@ -86,4 +86,29 @@ for k in $kernels; do
 	ln -sfn "$package" "$name"
 	say "kernel $name is $package"
 done
+
+# The packages that apt would install where nothing is: the host's own systemd may
+# be another one, or none. Nothing of theirs is run here.
+if [ -n "$update" ] || [ ! -e "$cache/systemd/lib/systemd/systemd" ]; then
+	need_apt
+	[ "$(dpkg --print-architecture)" = amd64 ] || die "the harness boots amd64 guests only"
+	tmp=$(mktemp -d "$cache/fetch.XXXXXX")
+	trap 'rm -rf "$tmp"' EXIT
+	chmod 755 "$tmp"
+	mkdir -p "$tmp/debs/partial" "$tmp/root"
+	download() {
+		apt-get -q -y -o Debug::NoLocking=1 -o Dir::State::status=/dev/null -o Dir::Cache::archives="$tmp/debs" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \
+			--no-install-recommends --download-only install systemd >/dev/null
+	}
+	say "fetching systemd"
+	download || { lists; download; } || die "apt-get --download-only install systemd failed"
+	for deb in "$tmp"/debs/*.deb; do dpkg -x "$deb" "$tmp/root"; done
+	name=$(cd "$tmp/debs" && ls systemd_*.deb | sed 's/_amd64.deb$//')
+	rm -rf "$cache/$name"
+	mv "$tmp/root" "$cache/$name"
+	rm -rf "$tmp"
+	trap - EXIT
+	ln -sfn "$name" "$cache/systemd"
+	say "systemd is $name"
+fi
 say "ready in $cache"

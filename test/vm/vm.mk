@@ -5,7 +5,8 @@
 #   make test-vm                  test/integration on both kernels, from saved machines
 #   make test-vm-matrix           the same, booted cold
 #   make test-vm-hostile          test/hostile and test/agree in full: every act by one caller on each kernel
-#   make test-vagrant             the same under systemd in a Vagrant box: rare, minutes
+#   make test-vm-systemd          test/systemd, the units of dist, in a guest whose process 1 is Debian's systemd
+#   make test-vagrant             test/integration under systemd in a Vagrant box: rare, minutes
 #
 # By hand, with any flags of go test:
 #
@@ -38,12 +39,16 @@ VM_C_PROGRAMS = bin/hostile bin/agree-probe
 VM_C_FILES = $(subst $(space),$(comma),$(foreach p,$(VM_C_PROGRAMS),$(CURDIR)/$(p)=/vm/$(p)))
 VM_C_ENV = SBX_TEST_SLOW=1 SBX_TEST_HOSTILE=/vm/bin/hostile SBX_TEST_PROBE=/vm/bin/agree-probe
 
+# For test/systemd, which installs what dist/README.md says.
+VM_SYSTEMD_FILES = $(CURDIR)/dist=/vm/dist
+VM_SYSTEMD_ENV = SBX_TEST_SYSTEMD=1 SBX_TEST_DIST=/vm/dist
+
 # The program for go test -exec. VM_FILES is on the line, so not in the environment.
 VMEXEC = $(VMEXEC_BIN) -kernel $(KERNEL) -files $(VM_GUEST_FILES) $(VM_ARGS)
 vm_test = SBX_TEST_ROOT=1 SBX_TEST_BIN=/vm/bin go test -count=1 -timeout $(VM_TIMEOUT) $(VM_TESTFLAGS)
 vm_integration = $(vm_test) -exec "$(VMEXEC_BIN) -kernel $(1) -files $(VM_GUEST_FILES) $(VM_ARGS) $(2)" ./test/integration/...
 
-.PHONY: vm-setup vm-tools vm-programs vm-exec vm-hostile-files vm-hostile-env vm-self test-vm test-vm-matrix test-vm-hostile test-vagrant
+.PHONY: vm-setup vm-tools vm-programs vm-exec vm-hostile-files vm-hostile-env vm-systemd-exec vm-systemd-env vm-self test-vm test-vm-matrix test-vm-hostile test-vm-systemd test-vagrant
 
 vm-setup:
 	test/vm/setup.sh
@@ -72,9 +77,16 @@ vm-hostile-files:
 vm-hostile-env:
 	@echo "$(VM_C_ENV)"
 
+# The same for a guest with systemd and the units of dist.
+vm-systemd-exec:
+	@$(MAKE) --no-print-directory -s vm-exec VM_ARGS='-systemd $(VM_ARGS)' VM_FILES='$(VM_SYSTEMD_FILES)'
+
+vm-systemd-env:
+	@echo "$(VM_SYSTEMD_ENV)"
+
 vm-self: vm-tools vm-setup
 	SBX_TEST_ROOT=1 SBX_SELFTEST_NOW=$$(date +%s) go test -count=1 -tags vmself -exec "$(VMEXEC_BIN) -kernel $(KERNEL) $(VM_ARGS)" ./test/vm/selftest
-	CGO_ENABLED=0 SBX_VMEXEC=$(VMEXEC_BIN) VM_KERNEL=$(KERNEL) go test -count=1 -tags vmself ./test/vm
+	for systemd in '' 1; do CGO_ENABLED=0 SBX_VMEXEC=$(VMEXEC_BIN) VM_KERNEL=$(KERNEL) VM_SYSTEMD=$$systemd go test -count=1 -tags vmself ./test/vm || exit 1; done
 
 test-vm: build vm-tools vm-setup
 	set -e; $(foreach k,$(VM_KERNELS),echo "linux $(k)"; $(call vm_integration,$(k),);)
@@ -85,6 +97,9 @@ test-vm-matrix: build vm-tools vm-setup
 test-vm-hostile: build vm-tools vm-setup vm-programs
 	set -e; $(foreach k,$(VM_KERNELS),echo "linux $(k)"; $(VM_C_ENV) SBX_TEST_ROOT=1 SBX_TEST_BIN=/vm/bin go test -count=1 -p 1 -timeout 30m $(VM_TESTFLAGS) \
 		-exec "$$($(MAKE) --no-print-directory -s vm-exec KERNEL=$(k) VM_FILES='$(VM_C_FILES)')" ./test/hostile ./test/agree;)
+
+test-vm-systemd: build vm-tools vm-setup
+	$(VM_SYSTEMD_ENV) $(vm_test) -exec "$$($(MAKE) --no-print-directory -s vm-systemd-exec)" ./test/systemd
 
 # Builds the box when there is none yet.
 test-vagrant: build
