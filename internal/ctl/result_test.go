@@ -114,7 +114,12 @@ func TestEnvFile(t *testing.T) {
 		{"good", int(text("A=1\n").Fd()), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			v := &Invocation{EnvFile: tt.fd, StatusFD: -1}
+			fd := tt.fd
+			if inherited, err := unix.Dup(tt.fd); err == nil { // without close-on-exec
+				defer unix.Close(inherited)
+				fd = inherited
+			}
+			v := &Invocation{EnvFile: fd, StatusFD: -1}
 			env, err := v.extra()
 			if err == nil {
 				env, err = mergeEnv(pass, nil, env)
