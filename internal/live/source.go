@@ -35,8 +35,9 @@ type source struct {
 	listing *registry.Listing
 	read    time.Time // when every byte was last read
 	illegal bool      // the last scan found a tree that is not legal
-	// refused are the names of the last load that was refused whole: each
-	// later one has them, until all are legal together.
+	// refused are the names of the last load that was refused whole, and what was
+	// being replaced while it was read: each later one has them, until all are
+	// legal together, and read.
 	refused map[string]bool
 
 	// trust are the stamps of the publishers files when everything was last
@@ -248,6 +249,45 @@ func (s *source) reload() (map[string]*loader.Result, error) {
 	return s.loadNames(slices.Sorted(maps.Keys(names)))
 }
 
+// tornTries is how often a reload looks again at what is being replaced while it
+// looks, each time after the settle time: a second with the default one. More
+// than loader.maxTorn together with the first look, so that what never rests has
+// an answer too.
+const tornTries = 20
+
+// reloadWhole is reload, and again for what was being replaced meanwhile.
+func (s *source) reloadWhole() (map[string]*loader.Result, error) {
+	results, err := s.reload()
+	for range tornTries {
+		var names []string
+		for name, r := range results {
+			if registry.Torn(r.Err) {
+				names = append(names, name)
+			}
+		}
+		if err != nil || len(names) == 0 {
+			break
+		}
+		select {
+		case <-s.set.stop:
+			return results, nil
+		case <-time.After(s.settleTime()):
+		}
+		var again map[string]*loader.Result
+		again, err = s.loadNames(names)
+		maps.Copy(results, again)
+	}
+	return results, err
+}
+
+// settleTime is how long a file must be left alone before it is looked at.
+func (s *source) settleTime() time.Duration {
+	if t := s.set.options.Settle; t != 0 {
+		return t
+	}
+	return watch.DefaultSettle
+}
+
 func (s *source) loadNames(names []string) (map[string]*loader.Result, error) {
 	if len(names) == 0 {
 		return nil, nil
@@ -265,8 +305,11 @@ func (s *source) load(names []string) (map[string]*loader.Result, error) {
 	illegal := loader.Illegal(results)
 	s.scanning.Lock()
 	defer s.scanning.Unlock()
-	for name := range results {
+	for name, r := range results {
 		delete(s.refused, name)
+		if registry.Torn(r.Err) {
+			illegal = append(illegal, name) // to be looked at again as well
+		}
 	}
 	for _, name := range illegal {
 		if s.refused == nil {

@@ -123,7 +123,7 @@ func (b *batch) consider(name string) *Result {
 		digest := c.rev.Digest
 		if c = b.examine(name); c.rev.Digest != digest {
 			// Its tree was not looked at; the event of this change will be.
-			return b.keep(name, b.l.stale(c.stamps), fmt.Errorf("load %q: changed while it was read", name))
+			return b.keep(name, b.l.stale(c.stamps), fmt.Errorf("load %q: %w", name, registry.ErrChanged))
 		}
 	}
 	delete(b.candidates, name) // its bytes are not needed beyond this
@@ -132,6 +132,9 @@ func (b *batch) consider(name string) *Result {
 		return c.decided
 	case c.absent != nil:
 		return b.absent(name, c.absent)
+	case b.l.tornAgain(name, c.err):
+		// Nothing was judged. Whoever asked looks again, and so does the next run.
+		return b.keep(name, b.l.stale(c.stamps), &RejectedError{c.err})
 	case c.err != nil:
 		return b.reject(name, c.rev, c.stamps, c.err)
 	}

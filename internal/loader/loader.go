@@ -99,6 +99,9 @@ type Loader struct {
 	// nothing; opened is since when this loader tells.
 	told   map[string]bool
 	opened time.Time
+	// torn counts how often in a row a command could not be read because it was
+	// being replaced.
+	torn map[string]int
 	// guestStamp is that of guest's newest generation, taken before guest was
 	// read: what its owner decides later makes a plan stale.
 	guestStamp []plan.Stamp
