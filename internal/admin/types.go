@@ -14,7 +14,7 @@ type Status struct {
 	Started    time.Time `json:"started" doc:"when the daemon started"`
 	Registries []string  `json:"registries" doc:"directories that are served, in their order"`
 	Generation uint64    `json:"generation" doc:"generation in force"`
-	Ready      bool      `json:"ready" doc:"runs are accepted"`
+	Ready      bool      `json:"ready" doc:"runs are accepted: the registry is loaded and the audit log can be written"`
 	Draining   bool      `json:"draining" doc:"the daemon ends when its runs have"`
 	InFlight   int       `json:"in-flight" doc:"runs that are going"`
 	Reload     *Reload   `json:"reload,omitempty" doc:"the last reload; absent before the first"`
@@ -28,6 +28,7 @@ type Audit struct {
 	Sequence uint64 `json:"sequence" doc:"number of the newest line"`
 	Head     string `json:"head" doc:"sha256 of the newest line, to be kept elsewhere as an anchor"`
 	Error    string `json:"error,omitempty" doc:"why nothing can be written, and therefore no run starts"`
+	Lasting  bool   `json:"lasting,omitempty" doc:"only a new start of the daemon mends the error; else it goes on by itself when its cause has gone"`
 }
 
 // Command is one name and what became of its revisions.
@@ -173,7 +174,8 @@ type Problem struct {
 type Kind string
 
 // The kinds. Damaged: something that was kept, or the registry, is not as it
-// should be, and was passed over. Gap says that events were missed: look at
+// should be, and was passed over. AuditLog: it cannot be written, so that no run
+// starts, or can be again. Gap says that events were missed: look at
 // /v1/status.
 const (
 	RunStarted  Kind = "run-started"
@@ -189,6 +191,7 @@ const (
 	RetiredKind Kind = "retired"
 	Operator    Kind = "operator"
 	Damaged     Kind = "damaged"
+	AuditLog    Kind = "audit"
 	Gap         Kind = "gap"
 )
 
@@ -196,7 +199,7 @@ const (
 func (Kind) Enum() []string {
 	return []string{
 		string(RunStarted), string(RunEnded), string(RunRefused), string(Reloaded), string(Registered), string(Replaced), string(NotTaken), string(Reverted),
-		string(Quarantine), string(Rebuilt), string(RetiredKind), string(Operator), string(Damaged), string(Gap),
+		string(Quarantine), string(Rebuilt), string(RetiredKind), string(Operator), string(Damaged), string(AuditLog), string(Gap),
 	}
 }
 

@@ -241,6 +241,20 @@ func (d *Desk) record(r audit.Record) {
 	}
 }
 
+// Writable is for audit.Options: it tells whoever reads the events or the log
+// that no run starts, and that runs start again.
+func Writable(events *admin.Hub, log *slog.Logger) func(error) {
+	return func(err error) {
+		if err != nil {
+			log.Error("the audit log cannot be written: no run starts", "error", err)
+			events.Publish(admin.Event{Kind: admin.AuditLog, Reason: "no run starts: " + err.Error()})
+			return
+		}
+		log.Info("the audit log can be written again")
+		events.Publish(admin.Event{Kind: admin.AuditLog, Reason: "it can be written again"})
+	}
+}
+
 func caller(c daemon.Caller) *audit.Caller {
 	return &audit.Caller{UID: c.UID, GID: c.GID, PID: c.PID}
 }
@@ -250,7 +264,7 @@ func (d *Desk) Status() admin.Status {
 	server := d.attached()
 	s := admin.Status{
 		Version: d.opt.Version, Build: d.opt.Build, PID: os.Getpid(), Started: d.started, Registries: orEmpty(d.opt.Registries), Generation: d.opt.Registry.Generation(),
-		Ready: server != nil, Weakened: orEmpty(d.opt.Weakened), Commands: orEmpty(d.opt.Registry.Commands()),
+		Weakened: orEmpty(d.opt.Weakened), Commands: orEmpty(d.opt.Registry.Commands()),
 	}
 	if server != nil {
 		s.InFlight, s.Draining = len(server.Runs()), server.Draining()
@@ -261,8 +275,9 @@ func (d *Desk) Status() admin.Status {
 	seq, head := d.opt.Audit.Head()
 	s.Audit = admin.Audit{Sequence: seq, Head: head.String()}
 	if err := d.opt.Audit.Err(); err != nil {
-		s.Audit.Error = err.Error()
+		s.Audit.Error, s.Audit.Lasting = err.Error(), d.opt.Audit.Lasting()
 	}
+	s.Ready = server != nil && s.Audit.Error == ""
 	return s
 }
 

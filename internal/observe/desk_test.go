@@ -3,13 +3,18 @@ package observe
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-project/sbx/internal/admin"
 	"github.com/sbx-project/sbx/internal/audit"
@@ -191,6 +196,55 @@ func TestReload(t *testing.T) {
 	s.hold <- struct{}{}
 	s.hold <- struct{}{}
 	wg.Wait()
+}
+
+// TestFullDisk: while the audit log cannot be written a run is refused, and
+// status and events say why; then both say that it is over.
+func TestFullDisk(t *testing.T) {
+	hub := admin.NewHub()
+	log, err := audit.Open(t.TempDir(), audit.Options{Writable: Writable(hub, slog.New(slog.DiscardHandler))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	d := New(Options{Audit: log, Events: hub, Registry: registry{7}, Log: slog.New(slog.DiscardHandler)})
+	d.Attach(&server{desk: d})
+	if st := d.Status(); !st.Ready || st.Audit.Error != "" {
+		t.Fatalf("%+v", st)
+	}
+	signal.Ignore(syscall.SIGXFSZ)
+	defer signal.Reset(syscall.SIGXFSZ)
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 1, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	refused := d.RunStarted(info)
+	st := d.Status()
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if refused == nil || st.Ready || st.Audit.Error == "" || st.Audit.Lasting {
+		t.Errorf("without room: %v, %+v", refused, st)
+	}
+	if err := d.RunStarted(info); err != nil {
+		t.Error(err)
+	}
+	if st := d.Status(); !st.Ready || st.Audit.Error != "" {
+		t.Errorf("with room: %+v", st)
+	}
+	var reasons []string
+	r := hub.Reader("0")
+	for e, ok := r.Next(t.Context(), false); ok; e, ok = r.Next(t.Context(), false) {
+		if e.Kind == admin.AuditLog {
+			reasons = append(reasons, e.Reason)
+		}
+	}
+	if len(reasons) != 2 || !strings.HasPrefix(reasons[0], "no run starts: ") || reasons[1] != "it can be written again" {
+		t.Errorf("events %q", reasons)
+	}
 }
 
 func TestKill(t *testing.T) {
