@@ -325,7 +325,7 @@ func (o *operations) notify(e loader.Event) {
 	}
 	o.desk.Changed(c)
 	switch c.Kind {
-	case admin.NotTaken:
+	case admin.NotTaken, admin.Distrusted:
 		o.metrics.Reloaded(daemon.Reload{Rejected: map[string]string{c.Command: c.Reason}, Time: time.Now()})
 	case admin.Registered, admin.Replaced, admin.Rebuilt, admin.RetiredKind:
 		o.metrics.Reloaded(daemon.Reload{Changed: []string{c.Command}, Time: time.Now()})

@@ -173,7 +173,7 @@ func (s *source) scan(paths []string) ([]string, error) {
 	}
 	maps.Copy(names, s.refused)
 	for _, p := range changes.Problems {
-		s.report(loader.Event{Kind: loader.Damaged, Name: p.Name, Reason: p.Err.Error(), Err: p.Err})
+		s.report(loader.Event{Kind: loader.Damaged, Name: p.Name, Code: loader.Code(p.Err), Reason: p.Err.Error(), Err: p.Err})
 	}
 	s.listing = listing
 	return slices.Sorted(maps.Keys(names)), nil
@@ -445,7 +445,7 @@ func (s *source) look(h watch.Hint) {
 	}
 	if err != nil {
 		// What is in force stays; the timer of the watch looks again.
-		s.report(loader.Event{Kind: loader.Damaged, Reason: "load " + s.place().Path + ": " + err.Error(), Err: err})
+		s.report(loader.Event{Kind: loader.Damaged, Code: loader.Code(err), Reason: "load " + s.place().Path + ": " + err.Error(), Err: err})
 	}
 }
 

@@ -99,6 +99,8 @@ type Loader struct {
 	// nothing; opened is since when this loader tells.
 	told   map[string]bool
 	opened time.Time
+	// distrusted are the commands that are not believed, with why it was told.
+	distrusted map[string]string
 	// torn counts how often in a row a command could not be read because it was
 	// being replaced.
 	torn map[string]int
@@ -120,7 +122,7 @@ var errClosed = errors.New("the loader is closed")
 // a damaged snapshot is passed over for an older one, and where none is valid
 // nothing is in force.
 func OpenFor(place Place, o Options) (*Loader, error) {
-	l := &Loader{place: place, options: o, state: o.StateDir, told: map[string]bool{}, opened: time.Now()}
+	l := &Loader{place: place, options: o, state: o.StateDir, told: map[string]bool{}, distrusted: map[string]string{}, opened: time.Now()}
 	if l.state == "" {
 		l.state = state.Dir()
 	}
@@ -340,6 +342,7 @@ func (b *batch) commit() error {
 	if err := b.finish(); err != nil {
 		return err
 	}
+	maps.Copy(l.distrusted, b.distrusted)
 	if b.waits() {
 		for _, run := range b.alerts {
 			l.told[run] = true

@@ -184,7 +184,7 @@ func (d *Desk) Changed(c Change) {
 		}
 	case admin.Quarantine:
 		event = audit.Quarantine
-	case admin.NotTaken:
+	case admin.NotTaken, admin.Distrusted:
 		d.keep(daemon.Reload{Generation: c.Generation, Rejected: map[string]string{c.Command: c.Reason}, Verdicts: map[string]int{c.Command: c.Verdict}, Time: time.Now()})
 	case admin.Registered, admin.Replaced, admin.Rebuilt, admin.RetiredKind:
 		d.keep(daemon.Reload{Generation: c.Generation, Changed: []string{c.Command}, Time: time.Now()})
@@ -193,7 +193,7 @@ func (d *Desk) Changed(c Change) {
 		Event: event, Command: c.Command, Run: c.Run, Version: c.Version, Revision: c.Revision, Generation: c.Generation, Outcome: string(c.Kind), Verdict: c.Verdict, Reason: c.Reason, RevertedTo: c.To,
 	})
 	d.opt.Events.Publish(admin.Event{
-		Kind: c.Kind, Command: c.Command, Run: c.Run, Version: c.Version, Revision: c.Revision, InForce: c.InForce, Generation: c.Generation, Reason: c.Reason,
+		Kind: c.Kind, Command: c.Command, Run: c.Run, Version: c.Version, Revision: c.Revision, InForce: c.InForce, Generation: c.Generation, Verdict: c.Verdict, Reason: c.Reason,
 	})
 }
 
