@@ -243,14 +243,14 @@ func (d *Desk) record(r audit.Record) {
 
 // Writable is for audit.Options: it tells whoever reads the events or the log
 // that no run starts, and that runs start again.
-func Writable(events *admin.Hub, log *slog.Logger) func(error) {
+func Writable(events *admin.Hub, to *slog.Logger) func(error) {
 	return func(err error) {
 		if err != nil {
-			log.Error("the audit log cannot be written: no run starts", "error", err)
+			to.Error("the audit log cannot be written: no run starts", "error", err)
 			events.Publish(admin.Event{Kind: admin.AuditLog, Reason: "no run starts: " + err.Error()})
 			return
 		}
-		log.Info("the audit log can be written again")
+		to.Info("the audit log can be written again")
 		events.Publish(admin.Event{Kind: admin.AuditLog, Reason: "it can be written again"})
 	}
 }

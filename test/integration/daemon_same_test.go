@@ -169,6 +169,7 @@ func TestSecretParameter(t *testing.T) {
 			name           string
 			words          []string
 			files          []*os.File
+			wrap           []string
 			before         func()
 			stdin          string
 			status         int
@@ -184,7 +185,7 @@ func TestSecretParameter(t *testing.T) {
 			{name: "without end", words: token, files: []*os.File{zero}, status: 125, stderr: "more than"},
 			{name: "a directory", words: token, files: []*os.File{dir}, status: 125, stderr: "directory"},
 			{name: "open for writing", words: token, files: []*os.File{null}, status: 125, stderr: "no descriptor open for reading"},
-			{name: "not open", words: token, status: 125, stderr: "no descriptor open for reading"},
+			{name: "not open", words: token, files: []*os.File{third}, wrap: []string{"close=3"}, status: 125, stderr: "no descriptor open for reading"},
 			{name: "not open, and more", words: []string{"token", "--token", "@9"}, status: 125, stderr: "no descriptor open for reading"},
 			{name: "in the open", words: []string{"token", "--token", "s3cret"}, status: 125, stderr: "give @FD"},
 		} {
@@ -194,7 +195,7 @@ func TestSecretParameter(t *testing.T) {
 					if tt.before != nil {
 						tt.before()
 					}
-					got[i] = h.run(t, h.both(direct, call{words: tt.words, files: tt.files, stdin: strings.NewReader(tt.stdin)}))
+					got[i] = h.run(t, h.both(direct, call{words: tt.words, files: tt.files, wrap: tt.wrap, stdin: strings.NewReader(tt.stdin)}))
 					outcome := "ok"
 					if tt.status != 0 {
 						outcome = "setup-error"
