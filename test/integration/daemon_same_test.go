@@ -213,6 +213,15 @@ func TestSecretParameter(t *testing.T) {
 				}
 			})
 		}
+		t.Run("asked early", func(t *testing.T) { // without --result the request is made before Go's runtime
+			for _, text := range []string{"s3cret", "--s3cret"} {
+				holds(text)()
+				r := h.run(t, h.both(false, call{words: token, files: []*os.File{third}, plain: true}))
+				if bad := text[0] == '-'; bad != (r.status == 125) || !bad && !strings.Contains(r.stdout, "1 arguments, 6 bytes") || strings.Contains(r.stderr, "s3cret") {
+					t.Errorf("%s", r)
+				}
+			}
+		})
 		t.Run("slow", func(t *testing.T) { h.slowSecret(t) })
 		for _, verb := range []string{"ps", "status", "why"} {
 			if r := h.operator(t, verb); strings.Contains(r.stdout+r.stderr, "s3cret") {
