@@ -101,7 +101,7 @@ func (d *decoder) checks(n *policy.Node) error {
 						return err
 					},
 					"violation": func(n *policy.Node) (err error) {
-						violation = n
+						violation, check.ViolationPos = n, n.Pos
 						check.Violation, err = n.Text("checks.expect.violation")
 						if err == nil && strings.Trim(check.Violation, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
 							return n.Errorf("a name like ptrace", "checks.expect.violation: %q is not a syscall", check.Violation)

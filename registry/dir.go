@@ -223,7 +223,7 @@ func (p place) unchanged(read int64) error {
 		return &os.PathError{Op: "stat", Path: p.path, Err: err}
 	}
 	if st.Size != read || st.Size != p.st.Size || st.Mtim != p.st.Mtim || st.Ctim != p.st.Ctim {
-		return fmt.Errorf("read %q: changed while it was read", p.path)
+		return fmt.Errorf("read %q: %w", p.path, ErrChanged)
 	}
 	return nil
 }

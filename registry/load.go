@@ -52,9 +52,9 @@ func (d *Dir) Read(name string) (Raw, error) {
 			return ErrGroup
 		}
 		if oneFile {
-			return r.readFile(p, segment+".yaml", segment+".yaml"+SignatureSuffix)
+			return vanished(r.readFile(p, segment+".yaml", segment+".yaml"+SignatureSuffix))
 		}
-		return r.readDir(p, segment)
+		return vanished(r.readDir(p, segment))
 	})
 	if err == nil {
 		err = r.still()

@@ -129,7 +129,9 @@ type Check struct {
 	Exit int
 	// Violation is the syscall whose refusal is expected; empty: none.
 	Violation string
-	Pos       policy.Pos
+	// ViolationPos is where it is written, for messages.
+	ViolationPos policy.Pos
+	Pos          policy.Pos
 }
 
 // OnViolation is what a violation in probation does besides the kill.

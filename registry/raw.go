@@ -68,6 +68,22 @@ func (r Raw) Parse() (Bundle, error) {
 	}, nil
 }
 
+// ErrChanged says that a bundle was being replaced while it was read: what was
+// read is none that anybody made. It is told of no content, and whoever reads it
+// a moment later finds the old one or the new one. See [Torn].
+var ErrChanged = errors.New("changed while it was read")
+
+// Torn tells whether an error means that what was read changed meanwhile.
+func Torn(err error) bool { return errors.Is(err, ErrChanged) || errors.Is(err, unix.ESTALE) }
+
+// vanished is err as ErrChanged where a file went that was there a moment ago.
+func vanished(err error) error {
+	if errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("%v: %w", err, ErrChanged)
+	}
+	return err
+}
+
 // still makes sure that everything that was read is where it was, as it was: a
 // directory that is taken away while it is read shows fewer and fewer files,
 // and one whose files arrive one after the other shows some of each kind.
@@ -97,7 +113,7 @@ func stands(s *plan.Stamp) error {
 	case err == nil && s.Passage && passageOf(s.Path, &st) == *s:
 		return nil
 	}
-	return fmt.Errorf("read %q: changed while it was read", s.Path)
+	return fmt.Errorf("read %q: %w", s.Path, ErrChanged)
 }
 
 // ReadPath reads a bundle that is in no registry, as an author has it: a

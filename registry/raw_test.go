@@ -2,9 +2,12 @@ package registry
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-project/sbx/internal/yamlnode"
 )
@@ -73,5 +76,19 @@ func TestReadParsesNothing(t *testing.T) {
 	}
 	if _, err := ReadPath("/"); err == nil {
 		t.Error("the root directory is a bundle")
+	}
+}
+
+// TestVanished: a file that goes while its bundle is read tells of no content.
+func TestVanished(t *testing.T) {
+	err := vanished(&os.PathError{Op: "open", Path: "/x", Err: unix.ENOENT})
+	if !Torn(err) || errors.Is(err, unix.ENOENT) || err.Error() != "open /x: no such file or directory: changed while it was read" {
+		t.Errorf("got %v", err)
+	}
+	if err := vanished(unix.EIO); Torn(err) || vanished(nil) != nil {
+		t.Errorf("got %v", err)
+	}
+	if Torn(nil) || !Torn(fmt.Errorf("open: %w", unix.ESTALE)) {
+		t.Error("ESTALE is not torn, or nothing is")
 	}
 }

@@ -23,6 +23,8 @@ const (
 	Quarantined Kind = "quarantined"
 	// Rebuilt: the same revision was compiled anew, for a changed host.
 	Rebuilt Kind = "rebuilt"
+	// Distrusted: what is in force is not believed any more.
+	Distrusted Kind = "distrusted"
 	// Retired: the command is gone.
 	Retired Kind = "retired"
 	// Violated: a violation that changes nothing, after probation.

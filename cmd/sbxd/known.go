@@ -60,6 +60,7 @@ func (k known) revisions() map[string]int {
 var kinds = map[loader.Kind]admin.Kind{
 	loader.Registered: admin.Registered, loader.Replaced: admin.Replaced, loader.Rejected: admin.NotTaken, loader.Reverted: admin.Reverted,
 	loader.Quarantined: admin.Quarantine, loader.Rebuilt: admin.Rebuilt, loader.Retired: admin.RetiredKind, loader.Damaged: admin.Damaged,
+	loader.Distrusted: admin.Distrusted,
 }
 
 // changeOf is a loader's event in the words of the API; false for what is

@@ -43,7 +43,7 @@ func TestKinds(t *testing.T) {
 		}
 		return true
 	})
-	if n != 9 {
-		t.Errorf("%d kinds, want 9", n)
+	if n != 10 {
+		t.Errorf("%d kinds, want 10", n)
 	}
 }

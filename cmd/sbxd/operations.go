@@ -108,12 +108,11 @@ type operationsConfig struct {
 // newOperations opens the audit log; nothing is answered yet. Without an audit
 // log there is no daemon.
 func newOperations(c operationsConfig) (*operations, error) {
-	o := &operations{log: c.log, host: c.host}
+	o := &operations{log: c.log, host: c.host, events: admin.NewHub()}
 	var err error
-	if o.audit, err = openAudit(c); err != nil {
+	if o.audit, err = openAudit(c, observe.Writable(o.events, c.log)); err != nil {
 		return nil, err
 	}
-	o.events = admin.NewHub()
 	o.desk = observe.New(observe.Options{
 		Version: buildinfo.Version, Build: buildinfo.Build, Registries: c.registries, Weakened: weakened(), Audit: o.audit, Events: o.events, Registry: c.registry, Log: c.log,
 	})
@@ -171,8 +170,8 @@ func (o *operations) configChanged() bool {
 
 // openAudit opens the chain of one registry below its state, or where the
 // configuration says.
-func openAudit(c operationsConfig) (*audit.Log, error) {
-	opt := audit.Options{Build: buildinfo.Build, Keep: keptAudits, Warn: func(msg string) { c.log.Warn(msg) }}
+func openAudit(c operationsConfig, writable func(error)) (*audit.Log, error) {
+	opt := audit.Options{Build: buildinfo.Build, Keep: keptAudits, Warn: func(msg string) { c.log.Warn(msg) }, Writable: writable}
 	dir := filepath.Join(state.Dir(), c.key, auditDir)
 	switch {
 	case c.host.AuditFile != "":
@@ -326,7 +325,7 @@ func (o *operations) notify(e loader.Event) {
 	}
 	o.desk.Changed(c)
 	switch c.Kind {
-	case admin.NotTaken:
+	case admin.NotTaken, admin.Distrusted:
 		o.metrics.Reloaded(daemon.Reload{Rejected: map[string]string{c.Command: c.Reason}, Time: time.Now()})
 	case admin.Registered, admin.Replaced, admin.Rebuilt, admin.RetiredKind:
 		o.metrics.Reloaded(daemon.Reload{Changed: []string{c.Command}, Time: time.Now()})

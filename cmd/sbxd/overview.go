@@ -56,6 +56,8 @@ func printStatus(w io.Writer, s *admin.Status) error {
 	switch {
 	case s.Draining:
 		ready = "draining"
+	case s.Audit.Error != "":
+		ready = "not ready"
 	case !s.Ready:
 		ready = "starting"
 	}
@@ -71,7 +73,11 @@ func printStatus(w io.Writer, s *admin.Status) error {
 		}
 	}
 	if s.Audit.Error != "" {
-		fmt.Fprintf(w, "audit log: %s: no run starts\n", clean(s.Audit.Error))
+		until := "its cause has gone"
+		if s.Audit.Lasting {
+			until = "the daemon is started anew"
+		}
+		fmt.Fprintf(w, "audit log: %s: no run starts until %s\n", clean(s.Audit.Error), until)
 	} else {
 		fmt.Fprintf(w, "audit log: head %d:%s\n", s.Audit.Sequence, clean(s.Audit.Head))
 	}

@@ -377,13 +377,15 @@ func TestHealth(t *testing.T) {
 		"well":     {func(*Status) {}, true, true},
 		"loading":  {func(s *Status) { s.Ready = false }, true, false},
 		"draining": {func(s *Status) { s.Draining = true }, true, false},
-		"no audit": {func(s *Status) { s.Audit.Error = "no space left on device" }, false, false},
+		"no room":  {func(s *Status) { s.Ready, s.Audit.Error = false, "no space left on device" }, true, false},
+		"no audit": {func(s *Status) { s.Ready, s.Audit = false, Audit{Error: "input/output error", Lasting: true} }, false, false},
 	} {
 		d.status = newDaemon().status
 		tt.change(&d.status)
 		for path, want := range map[string]bool{"/-/healthy": tt.healthy, "/-/ready": tt.ready} {
 			var h Health
-			if err := c.Get(t.Context(), path, &h); err != nil || h.OK != want || (h.Reason == "") != want {
+			err := c.Get(t.Context(), path, &h)
+			if err != nil || h.OK != want || (h.Reason == "") != want || !want && d.status.Audit.Error != "" && h.Reason != "audit log: "+d.status.Audit.Error {
 				t.Errorf("%s: %s: %+v, %v", name, path, h, err)
 			}
 		}

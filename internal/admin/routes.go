@@ -180,8 +180,10 @@ func (s *Server) kill(r *http.Request) (int, any, *problem) {
 }
 
 func (s *Server) healthy(*http.Request) (int, any, *problem) {
-	if e := s.opt.Source.Status().Audit.Error; e != "" {
-		return 503, Health{Reason: "audit log: " + e}, nil
+	// A full disk is none of the daemon's: a new one would end the runs that are
+	// going on, and find it as full.
+	if a := s.opt.Source.Status().Audit; a.Error != "" && a.Lasting {
+		return 503, Health{Reason: "audit log: " + a.Error}, nil
 	}
 	return 200, Health{OK: true}, nil
 }
@@ -190,10 +192,10 @@ func (s *Server) ready(*http.Request) (int, any, *problem) {
 	switch st := s.opt.Source.Status(); {
 	case st.Draining:
 		return 503, Health{Reason: "the daemon is about to end"}, nil
-	case !st.Ready:
-		return 503, Health{Reason: "the registry is not loaded"}, nil
 	case st.Audit.Error != "":
 		return 503, Health{Reason: "audit log: " + st.Audit.Error}, nil
+	case !st.Ready:
+		return 503, Health{Reason: "the registry is not loaded"}, nil
 	}
 	return 200, Health{OK: true}, nil
 }

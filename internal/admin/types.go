@@ -14,7 +14,7 @@ type Status struct {
 	Started    time.Time `json:"started" doc:"when the daemon started"`
 	Registries []string  `json:"registries" doc:"directories that are served, in their order"`
 	Generation uint64    `json:"generation" doc:"generation in force"`
-	Ready      bool      `json:"ready" doc:"runs are accepted"`
+	Ready      bool      `json:"ready" doc:"runs are accepted: the registry is loaded and the audit log can be written"`
 	Draining   bool      `json:"draining" doc:"the daemon ends when its runs have"`
 	InFlight   int       `json:"in-flight" doc:"runs that are going"`
 	Reload     *Reload   `json:"reload,omitempty" doc:"the last reload; absent before the first"`
@@ -28,6 +28,7 @@ type Audit struct {
 	Sequence uint64 `json:"sequence" doc:"number of the newest line"`
 	Head     string `json:"head" doc:"sha256 of the newest line, to be kept elsewhere as an anchor"`
 	Error    string `json:"error,omitempty" doc:"why nothing can be written, and therefore no run starts"`
+	Lasting  bool   `json:"lasting,omitempty" doc:"only a new start of the daemon mends the error; else it goes on by itself when its cause has gone"`
 }
 
 // Command is one name and what became of its revisions.
@@ -135,7 +136,7 @@ type Reload struct {
 type Rejection struct {
 	Command string `json:"command" doc:"name of the command"`
 	Reason  string `json:"reason" doc:"why"`
-	Verdict int    `json:"verdict,omitempty" doc:"409 older or concurrent; 412 signature, digest or revocation; absent for any other reason"`
+	Verdict int    `json:"verdict,omitempty" doc:"409 older or concurrent; 412 signature, digest, revocation or owner; absent for any other reason"`
 }
 
 // Operated is what an operator's act came to.
@@ -172,8 +173,10 @@ type Problem struct {
 // Kind is what an event tells of.
 type Kind string
 
-// The kinds. Damaged: something that was kept, or the registry, is not as it
-// should be, and was passed over. Gap says that events were missed: look at
+// The kinds. Distrusted: what is in force is not believed any more, and the name
+// refuses until that is mended. Damaged: something that was kept, or the registry, is not as it
+// should be, and was passed over. AuditLog: it cannot be written, so that no run
+// starts, or can be again. Gap says that events were missed: look at
 // /v1/status.
 const (
 	RunStarted  Kind = "run-started"
@@ -188,7 +191,9 @@ const (
 	Rebuilt     Kind = "rebuilt"
 	RetiredKind Kind = "retired"
 	Operator    Kind = "operator"
+	Distrusted  Kind = "distrusted"
 	Damaged     Kind = "damaged"
+	AuditLog    Kind = "audit"
 	Gap         Kind = "gap"
 )
 
@@ -196,7 +201,7 @@ const (
 func (Kind) Enum() []string {
 	return []string{
 		string(RunStarted), string(RunEnded), string(RunRefused), string(Reloaded), string(Registered), string(Replaced), string(NotTaken), string(Reverted),
-		string(Quarantine), string(Rebuilt), string(RetiredKind), string(Operator), string(Damaged), string(Gap),
+		string(Quarantine), string(Rebuilt), string(RetiredKind), string(Operator), string(Distrusted), string(Damaged), string(AuditLog), string(Gap),
 	}
 }
 
@@ -216,6 +221,7 @@ type Event struct {
 	ExitCode   *int        `json:"exit-code,omitempty" doc:"the status that the caller was told"`
 	Seconds    float64     `json:"seconds,omitempty" doc:"how long the run took"`
 	Violations []Violation `json:"violations,omitempty" doc:"refused calls"`
+	Verdict    int         `json:"verdict,omitempty" doc:"200 it is in force; 409 older or concurrent; 412 signature, digest, revocation or owner; absent where none was asked"`
 	Reason     string      `json:"reason,omitempty" doc:"why"`
 	Reload     *Reload     `json:"reload,omitempty" doc:"how the reload ended"`
 	Missed     uint64      `json:"missed,omitempty" doc:"events that are no longer kept; 0 in a gap: the daemon was started anew"`

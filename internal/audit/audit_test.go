@@ -7,11 +7,9 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -363,36 +361,6 @@ func TestKilled(t *testing.T) {
 	if res := verified(t, dir); res.Kills != 2 || res.Lines < 600 || res.Open != 1 {
 		t.Errorf("%+v", res)
 	}
-}
-
-// TestFull: a disk that takes half a line is noticed, the half is taken back,
-// and the log goes on when there is room.
-func TestFull(t *testing.T) {
-	dir := t.TempDir()
-	l := open(t, dir, Options{})
-	signal.Ignore(syscall.SIGXFSZ)
-	defer signal.Reset(syscall.SIGXFSZ)
-	var old unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &old); err != nil {
-		t.Fatal(err)
-	}
-	size := l.size
-	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: uint64(size) + 50, Max: old.Max}); err != nil {
-		t.Fatal(err)
-	}
-	_, err := l.Append(Record{Event: Start, Run: "r"})
-	if restore := unix.Setrlimit(unix.RLIMIT_FSIZE, &old); restore != nil {
-		t.Fatal(restore)
-	}
-	if err == nil {
-		t.Fatal("half a line counted as written")
-	}
-	if st, _ := os.Stat(dir + "/" + Current); st.Size() != size {
-		t.Errorf("%d bytes, want %d: the half line was left", st.Size(), size)
-	}
-	add(t, l, Record{Event: Start, Run: "r"})
-	l.Close()
-	verified(t, dir)
 }
 
 func TestStranger(t *testing.T) {

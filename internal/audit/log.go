@@ -59,6 +59,10 @@ type Options struct {
 	// Warn is called with what an operator must hear: a torn line, an
 	// unclean end. It may be nil.
 	Warn func(msg string)
+	// Writable is called with what Err says when lines cannot be written any
+	// more, and with nil when they can be again. It calls no method of the log,
+	// and may be nil.
+	Writable func(err error)
 }
 
 // Log is the writer of one chain. All methods are safe for concurrent use.
@@ -74,7 +78,12 @@ type Log struct {
 	seq     uint64 // of the newest line
 	head    Hash   // of the newest line
 	failed  error  // not nil: nothing can be written any more
+	refused error  // not nil: the last line could not be written; the file is as it was
+	missed  uint64 // lines that could not be written, and of which no line tells yet
+	kept    bool   // a full file goes on, because no other could be begun
+	told    bool   // what Writable was called with last was not nil
 	closing bool
+	telling sync.Mutex // held while Writable is called; taken before mu
 
 	syncMu sync.Mutex // taken before mu
 	synced uint64     // up to here lines are on the disk
@@ -109,11 +118,16 @@ func (l *Log) Append(r Record) (uint64, error) {
 		}
 		return seq, nil
 	}
+	l.flushSoon()
+	return seq, nil
+}
+
+// flushSoon has the syncer look within SyncInterval.
+func (l *Log) flushSoon() {
 	select {
 	case l.dirty <- struct{}{}:
 	default:
 	}
-	return seq, nil
 }
 
 // Head is the newest line's sequence number and hash.
@@ -123,11 +137,45 @@ func (l *Log) Head() (uint64, Hash) {
 	return l.seq, l.head
 }
 
-// Err is not nil when nothing can be written any more.
+// Err is not nil while lines cannot be written. Where the cause may go, as with
+// a full disk, the log tries again with every line, and by itself once in a
+// SyncInterval; a line then tells how many were missed (Missed).
 func (l *Log) Err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.failed
+	return l.errLocked()
+}
+
+func (l *Log) errLocked() error {
+	if l.failed != nil {
+		return l.failed
+	}
+	return l.refused
+}
+
+// Lasting tells whether only opening the log anew can mend what Err says.
+func (l *Log) Lasting() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed != nil
+}
+
+// tell calls Options.Writable when there is news.
+func (l *Log) tell() {
+	l.telling.Lock()
+	defer l.telling.Unlock()
+	l.mu.Lock()
+	err := l.errLocked()
+	if errors.Is(err, ErrClosed) {
+		l.mu.Unlock()
+		return // that is no news
+	}
+	news := l.told != (err != nil)
+	l.told = err != nil
+	l.mu.Unlock()
+	if news && l.opt.Writable != nil {
+		l.opt.Writable(err)
+	}
 }
 
 // Close writes the last line, puts everything on the disk and lets the lock
@@ -153,8 +201,18 @@ func (l *Log) Close() error {
 	return errors.Join(err, l.file.Close(), l.dir.Close(), l.lock.Close())
 }
 
-// write appends one line.
+// write appends one line, behind the one that tells of those that were missed
+// before it. Without a body it writes the latter alone.
 func (l *Log) write(body []byte) (uint64, error) {
+	seq, news, err := l.append(body)
+	if news {
+		l.tell()
+		l.flushSoon() // the syncer tries again
+	}
+	return seq, err
+}
+
+func (l *Log) append(body []byte) (seq uint64, news bool, err error) {
 	l.mu.Lock()
 	if l.failed == nil && l.size > 0 && l.size+int64(len(body))+256 > l.opt.MaxSize {
 		// Rotation puts the full file on the disk, so nobody may be in the
@@ -164,20 +222,50 @@ func (l *Log) write(body []byte) (uint64, error) {
 		l.mu.Lock()
 	}
 	defer l.mu.Unlock()
+	defer func() { news = l.told != (l.errLocked() != nil) }()
 	if l.failed != nil {
-		return 0, l.failed
+		return 0, false, l.failed
 	}
+	if err = l.catchUpLocked(); err == nil && body != nil {
+		err = l.lineLocked(body)
+	}
+	if l.refused = err; err != nil && body != nil {
+		l.missed++
+	}
+	return l.seq, false, err
+}
+
+// catchUpLocked writes the line of those that were missed.
+func (l *Log) catchUpLocked() error {
+	if l.missed == 0 {
+		return nil
+	}
+	r := Record{Event: Missed, Lines: l.missed}
+	if l.refused != nil {
+		r.Reason = l.refused.Error()
+	}
+	body, err := r.body()
+	if err == nil {
+		err = l.lineLocked(body)
+	}
+	if err == nil {
+		l.missed = 0
+	}
+	return err
+}
+
+func (l *Log) lineLocked(body []byte) error {
 	line := render(l.seq+1, l.head, l.opt.Now(), body)
 	head := hashOf(line)
 	if err := l.writeAll(append(line, '\n')); err != nil {
-		return 0, err
+		return err
 	}
 	l.seq++
 	l.head = head
 	if l.first == 0 {
 		l.first = l.seq
 	}
-	return l.seq, nil
+	return nil
 }
 
 // writeAll writes in one call of write(2), so that a death in between leaves a
@@ -224,6 +312,7 @@ func (l *Log) syncTo(seq uint64) error {
 		l.mu.Lock()
 		l.failed = err
 		l.mu.Unlock()
+		l.tell()
 		return err
 	}
 	l.synced = upTo
@@ -254,11 +343,27 @@ func (l *Log) syncer() {
 			return // Close flushes
 		case <-timer.C:
 		}
+		if l.catchUp() {
+			l.flushSoon()
+		}
 		seq, _ := l.Head()
 		if err := l.syncTo(seq); err != nil && !errors.Is(err, ErrClosed) {
 			l.warn("audit log: " + err.Error() + ": no run can start until the daemon is started again")
 		}
 	}
+}
+
+// catchUp tries whether lines can be written again, where they could not; it
+// tells whether they still cannot.
+func (l *Log) catchUp() (again bool) {
+	l.mu.Lock()
+	refused := l.refused != nil && l.failed == nil
+	l.mu.Unlock()
+	if !refused {
+		return false
+	}
+	_, err := l.write(nil)
+	return err != nil
 }
 
 func (l *Log) warn(msg string) {

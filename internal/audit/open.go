@@ -303,7 +303,8 @@ func firstOf(f *os.File) uint64 {
 
 // rotate closes a full file and begins the next one, whose first line goes on
 // with the chain. A crash after the rename leaves no current file: Open goes
-// on after the newest full one. An error is kept; write reports it.
+// on after the newest full one. Where no new file can be begun, as on a full
+// disk, the full one goes on; another error is kept, and write reports it.
 func (l *Log) rotate(need int64) {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
@@ -312,14 +313,24 @@ func (l *Log) rotate(need int64) {
 	if l.failed != nil || l.size+need <= l.opt.MaxSize || l.size == 0 {
 		return // somebody was faster
 	}
-	if err := l.next(); err != nil {
+	if err := l.next(); errors.Is(err, errKept) {
+		if !l.kept {
+			l.warn("audit log: " + err.Error())
+		}
+		l.kept = true
+		return
+	} else if err != nil {
 		l.failed = fmt.Errorf("begin a new file: %w", err)
 		return
 	}
+	l.kept = false
 	if err := l.prune(); err != nil {
 		l.warn("audit log: ignoring old files that cannot be removed: " + err.Error())
 	}
 }
+
+// errKept says that no new file could be begun, and all is as it was before.
+var errKept = errors.New("the full file goes on")
 
 func (l *Log) next() error {
 	if err := datasync(l.file); err != nil {
@@ -332,9 +343,12 @@ func (l *Log) next() error {
 	d := int(l.dir.Fd())
 	// RENAME_NOREPLACE: a full file is never written over.
 	if err := unix.Renameat2(d, l.opt.Name, d, fullName(l.opt.Name, first), unix.RENAME_NOREPLACE); err != nil {
-		return fmt.Errorf("rename %s: %w", l.opt.Name, err)
+		return fmt.Errorf("rename %s: %w: %w", l.opt.Name, err, errKept)
 	}
 	file, err := l.openat(l.opt.Name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_APPEND)
+	if err != nil && unix.Renameat2(d, fullName(l.opt.Name, first), d, l.opt.Name, unix.RENAME_NOREPLACE) == nil {
+		return fmt.Errorf("%w: %w", err, errKept)
+	}
 	if err != nil {
 		return err
 	}

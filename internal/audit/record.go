@@ -12,7 +12,7 @@ import (
 // Event is what a line of the log tells of.
 type Event string
 
-// The events. The log writes the first four by itself.
+// The events. The log writes the first five by itself.
 const (
 	// Genesis is the first line of a chain, the only one without a line
 	// before it.
@@ -23,6 +23,8 @@ const (
 	Closed Event = "closed"
 	// Torn declares the bytes before it to be what a crash left of a line.
 	Torn Event = "torn"
+	// Missed says how many lines could not be written before it, and why.
+	Missed Event = "missed"
 
 	// Start says that a run is about to begin: it is written before the
 	// workload is. Run says how it ended. A Start without a Run was killed
@@ -100,6 +102,8 @@ type Record struct {
 	// Bytes and SHA256 describe what a Torn line stands for.
 	Bytes  int64  `json:"bytes,omitempty"`
 	SHA256 string `json:"sha256,omitempty"`
+	// Lines is how many lines a Missed stands for.
+	Lines uint64 `json:"lines,omitempty"`
 	// Build is the writer's build, in Opened.
 	Build string `json:"build,omitempty"`
 	// Truncated says that a text or list was cut.

@@ -9,6 +9,8 @@ import (
 // errTooMuch: a descriptor holds more than it may.
 var errTooMuch = errors.New("too much")
 
+var errNotOpen = errors.New("no descriptor open for reading")
+
 // drain reads a descriptor of the caller's to its end: that of --env-file or of
 // a secret. One that is not open, cannot be read or holds more than limit
 // bytes is an error: a part would be worse than nothing. What was read is kept,
@@ -21,10 +23,15 @@ func (v *Invocation) drain(fd, limit int) ([]byte, error) {
 		}
 		return b, nil
 	}
-	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil || flags&unix.O_ACCMODE == unix.O_WRONLY {
-		return nil, errors.New("no descriptor open for reading")
+	// One that is close-on-exec is not the caller's: this process opened it.
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if err != nil || own&unix.FD_CLOEXEC != 0 {
+		return nil, errNotOpen
 	}
-	b, err := readAll(fd, limit+1)
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil || flags&unix.O_ACCMODE == unix.O_WRONLY || flags&unix.O_PATH != 0 {
+		return nil, errNotOpen
+	}
+	b, err := readAll(fd, limit+1, v.ready)
 	if err != nil {
 		return nil, err
 	}

@@ -4,14 +4,17 @@ import (
 	"errors"
 	"os"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestDrain: a call that starts over finds what it has read.
 func TestDrain(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], 0); err != nil { // as they come from a shell
 		t.Fatal(err)
 	}
+	r, w := os.NewFile(uintptr(ends[0]), "r"), os.NewFile(uintptr(ends[1]), "w")
 	defer r.Close()
 	if _, err := w.WriteString("value\n"); err != nil {
 		t.Fatal(err)
@@ -31,5 +34,15 @@ func TestDrain(t *testing.T) {
 	}
 	if _, err := v.drain(987654, 9); err == nil {
 		t.Error("a descriptor that is not open was read")
+	}
+	for name, flags := range map[string]int{"of this process's own": unix.O_RDONLY | unix.O_CLOEXEC, "that only names a file": unix.O_PATH} {
+		fd, err := unix.Open("/dev/null", flags, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		if b, err := v.drain(fd, 9); !errors.Is(err, errNotOpen) {
+			t.Errorf("a descriptor %s was read: %q, %v", name, b, err)
+		}
 	}
 }

@@ -107,7 +107,6 @@ func (v *Invocation) adopt(t *early.Run, out *result) (*runner.Report, *plan.Pla
 	o.Adopt, o.Started, o.Usage = &t.Adopt, out.first, out.wanted()
 	r := runner.Run(o)
 	if r.Unlaunched {
-		out.pid = true // it was said already
 		return v.run(out)
 	}
 	return r, p

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sbx-project/sbx/internal/wire"
 )
 
 // Invocation is a parsed command line of `run` or `exec`.
@@ -30,6 +32,10 @@ type Invocation struct {
 	way   way
 	// drained is what was read of descriptors.
 	drained map[int][]byte
+	// ready is asked before each read of a descriptor; nil: nobody is.
+	ready func(fd int) error
+	// secrets is what the daemon wanted to have read.
+	secrets []wire.Secret
 }
 
 // UsageError is a command line that cannot be understood: exit status 125.

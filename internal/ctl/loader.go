@@ -112,7 +112,7 @@ func ask(args []string) (answer []byte, status int, err error) {
 		unix.Close(pipe[0])
 		return nil, 0, errors.New("execute " + strconv.Quote(path) + ": " + err.Error())
 	}
-	answer, _ = readAll(pipe[0], plan.MaxSize+64) // half an answer is none
+	answer, _ = readAll(pipe[0], plan.MaxSize+64, nil) // half an answer is none
 	unix.Close(pipe[0])
 	var ws unix.WaitStatus
 	for {
@@ -132,10 +132,15 @@ func Answer(used int, encoded []byte) []byte {
 }
 
 // readAll reads to the end, or until it has limit bytes or a few more.
-func readAll(fd, limit int) ([]byte, error) {
+func readAll(fd, limit int, ready func(int) error) ([]byte, error) {
 	var out []byte
 	buf := make([]byte, 32<<10)
 	for len(out) < limit {
+		if ready != nil {
+			if err := ready(fd); err != nil {
+				return out, err
+			}
+		}
 		n, err := unix.Read(fd, buf)
 		if err == unix.EINTR {
 			continue

@@ -38,7 +38,7 @@ func Prove(words []string) int {
 }
 
 func prove(words []string) error {
-	b, err := readAll(0, plan.MaxSize+1)
+	b, err := readAll(0, plan.MaxSize+1, nil)
 	if err != nil {
 		return err
 	}

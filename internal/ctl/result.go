@@ -14,10 +14,12 @@ import (
 type result struct {
 	fds []int
 	pid bool // init's pid was said
+	// file is the descriptor of --result among fds, -1 for none.
+	file int
 }
 
 func openResult(v *Invocation) (*result, error) {
-	out := &result{}
+	out := &result{file: -1}
 	if v.StatusFD >= 0 {
 		if flags, err := unix.FcntlInt(uintptr(v.StatusFD), unix.F_GETFL, 0); err != nil || flags&unix.O_ACCMODE == unix.O_RDONLY {
 			return nil, errors.New("--status-fd " + strconv.Itoa(v.StatusFD) + ": no descriptor open for writing")
@@ -29,7 +31,7 @@ func openResult(v *Invocation) (*result, error) {
 		if err != nil {
 			return nil, errors.New("open " + strconv.Quote(v.Result) + ": " + err.Error())
 		}
-		out.fds = append(out.fds, fd)
+		out.fds, out.file = append(out.fds, fd), fd
 	}
 	return out, nil
 }
@@ -95,10 +97,19 @@ func (o *result) write(b []byte) {
 	}
 }
 
+// first says init's pid, in one line whatever follows. A launch that came to an
+// end before the workload is made again: of the file the line becomes that of
+// the run; what was said on a descriptor cannot be taken back.
 func (o *result) first(pid int) {
-	if o.wanted() && !o.pid {
+	switch line := runner.ChildLine(pid); {
+	case !o.wanted():
+	case !o.pid:
 		o.pid = true
-		o.write(runner.ChildLine(pid))
+		o.write(line)
+	case o.file >= 0 && unix.Ftruncate(o.file, 0) == nil:
+		if _, err := unix.Seek(o.file, 0, unix.SEEK_SET); err == nil {
+			writeAll(o.file, string(line))
+		}
 	}
 }
 

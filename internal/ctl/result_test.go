@@ -8,7 +8,40 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/runner"
 )
+
+// TestChildLine: after a launch that was made again there is one line with a
+// pid, in the file that of the child that runs.
+func TestChildLine(t *testing.T) {
+	path := t.TempDir() + "/result"
+	status, err := os.Create(t.TempDir() + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer status.Close()
+	out, err := openResult(&Invocation{Result: path, StatusFD: int(status.Fd())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(out.file)
+	out.first(123456)
+	out.first(7)
+	out.last(&runner.Report{Outcome: runner.OK})
+	for name, pid := range map[string]string{path: "7", status.Name(): "123456"} {
+		text, err := os.ReadFile(name)
+		lines := strings.Split(string(text), "\n")
+		if err != nil || len(lines) != 3 || lines[0] != `{"child-pid":`+pid+`}` || !strings.HasPrefix(lines[1], `{"exit-code":0`) || lines[2] != "" {
+			t.Errorf("%s: %v: %q", name, err, text)
+		}
+	}
+	none, err := openResult(&Invocation{StatusFD: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	none.first(1)
+	none.first(2)
+}
 
 func TestOpenReport(t *testing.T) {
 	dir := t.TempDir()
@@ -114,7 +147,12 @@ func TestEnvFile(t *testing.T) {
 		{"good", int(text("A=1\n").Fd()), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			v := &Invocation{EnvFile: tt.fd, StatusFD: -1}
+			fd := tt.fd
+			if inherited, err := unix.Dup(tt.fd); err == nil { // without close-on-exec
+				defer unix.Close(inherited)
+				fd = inherited
+			}
+			v := &Invocation{EnvFile: fd, StatusFD: -1}
 			env, err := v.extra()
 			if err == nil {
 				env, err = mergeEnv(pass, nil, env)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -42,15 +43,18 @@ func (v *Invocation) served(cwd string, out *result) (rep *runner.Report, ok boo
 	keys := v.socketKeys()
 	for i, key := range keys {
 		for _, path := range socketPaths(key) {
-			fd := dial(path)
-			if fd < 0 {
-				continue
-			}
-			s := &session{v: v, conn: wire.Conn{FD: fd}, cwd: cwd, out: out}
-			rep, ok := s.ask(i == len(keys)-1)
-			unix.Close(fd)
-			if ok {
-				return rep, true
+			for again := true; again; {
+				fd := dial(path)
+				if fd < 0 {
+					break
+				}
+				s := &session{v: v, conn: wire.Conn{FD: fd}, cwd: cwd, out: out}
+				rep, ok := s.ask(i == len(keys)-1)
+				unix.Close(fd)
+				if ok {
+					return rep, true
+				}
+				again = s.again
 			}
 		}
 	}
@@ -67,6 +71,7 @@ type session struct {
 	signals int            // pipe with the signals to forward
 	end     syscall.Signal // that this process was told to end by
 	giveUp  time.Time
+	again   bool // to be asked once more, with the secrets that were read
 }
 
 // ask sends the request and sees the run to its end.
@@ -78,7 +83,7 @@ func (s *session) ask(builtin bool) (*runner.Report, bool) {
 	req := wire.Request{
 		Version: wire.Version, Build: buildinfo.Build, Words: s.v.Words, Builtin: builtin,
 		Expect: s.v.Expect, Limits: s.v.Limits, Timeout: s.v.Timeout, Chdir: s.v.Chdir,
-		Usage: s.out.wanted(), Environ: os.Environ(), Env: extra, Cwd: s.cwd,
+		Usage: s.out.wanted(), Environ: os.Environ(), Env: extra, Cwd: s.cwd, Secrets: s.v.secrets,
 	}
 	here, err := unix.Open(".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -130,6 +135,8 @@ func (s *session) answers() *runner.Report {
 		switch t {
 		case wire.TypeElsewhere:
 			return nil
+		case wire.TypeWanted:
+			return s.read(body)
 		case wire.TypeBegun:
 			if len(body) == 8 {
 				s.out.first(int(binary.LittleEndian.Uint64(body)))
@@ -197,6 +204,48 @@ func (s *session) hand(sig syscall.Signal) {
 		}
 	}
 	s.conn.Send(wire.TypeSignal, []byte{byte(sig)})
+}
+
+// read reads the descriptors that the daemon has found in the words, with this
+// process's own rights and for as long as it takes: the daemon does not wait.
+// A report ends the call; nil: it is to be asked again.
+func (s *session) read(body []byte) *runner.Report {
+	wanted, err := wire.DecodeWanted(body)
+	if err != nil {
+		return s.broken(err)
+	}
+	s.v.ready = s.readable
+	defer func() { s.v.ready = nil }()
+	for _, w := range wanted {
+		if slices.ContainsFunc(s.v.secrets, func(have wire.Secret) bool { return have.FD == w.FD }) {
+			continue
+		}
+		value, err := s.v.readSecret(w.FD, w.Limit)
+		if s.end != 0 {
+			return s.canceled()
+		}
+		s.v.secrets, s.again = append(s.v.secrets, wire.NewSecret(w.FD, value, err)), true
+	}
+	if !s.again {
+		return s.broken(errors.New("it asks for what it has been given"))
+	}
+	return nil
+}
+
+// readable waits until a descriptor can be read, or this process is told to end.
+func (s *session) readable(fd int) error {
+	for s.end == 0 {
+		fds := [2]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(s.signals), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds[:], -1); err != nil && err != unix.EINTR {
+			return err
+		}
+		if fds[1].Revents != 0 {
+			s.forward()
+		} else if fds[0].Revents != 0 {
+			return nil
+		}
+	}
+	return unix.EINTR
 }
 
 // give opens what the daemon needs, with this process's own rights. A report

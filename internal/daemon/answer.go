@@ -29,6 +29,8 @@ type call struct {
 	name   string
 	fds    []int // what came with the request
 	given  []int // what came for path parameters
+	// secrets is what came for secret parameters, by descriptor.
+	secrets map[int]*wire.Secret
 }
 
 // answer takes one request and answers it. It owns fd.
@@ -197,6 +199,13 @@ func (c *call) options() (runner.Options, *runner.Report) {
 			return runner.Options{}, nil
 		}
 		if err != nil {
+			return o, ctl.Misused(&p, err)
+		}
+		if wanted := c.wanted(&p, values); wanted != nil {
+			c.conn.Send(wire.TypeWanted, wanted.Encode())
+			return runner.Options{}, nil
+		}
+		if err := params.Secrets(p.Params, values, c.secret); err != nil {
 			return o, ctl.Misused(&p, err)
 		}
 	}

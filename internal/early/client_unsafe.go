@@ -268,6 +268,7 @@ func (c *call) compose(builtin bool) bool {
 	}
 	r.addInt(0, 4) // Env
 	r.addText(uintptr(unsafe.Pointer(&cwdMemory)))
+	r.addInt(0, 4) // Secrets
 	return !r.full
 }
 

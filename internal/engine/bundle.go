@@ -7,6 +7,7 @@ import (
 	"github.com/sbx-project/sbx/internal/feature"
 	"github.com/sbx-project/sbx/internal/params"
 	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/internal/syscalls"
 	"github.com/sbx-project/sbx/policy"
 	"github.com/sbx-project/sbx/registry"
 )
@@ -19,6 +20,11 @@ func ForBundle(b *registry.Bundle, generation uint64, build string, features fea
 	for i, name := range m.Requires.Features {
 		if _, ok := feature.Known(name); !ok {
 			return Request{}, refuse(at(m.Requires.FeaturePos, i), policy.Suggest(name, feature.Names()), "requires.features: unknown feature %q", name)
+		}
+	}
+	for i := range m.Checks {
+		if c := &m.Checks[i]; c.Violation != "" && !syscalls.Known(c.Violation) {
+			return Request{}, refuse(c.ViolationPos, policy.Suggest(c.Violation, allCalls()), "checks.expect.violation: unknown syscall %q", c.Violation)
 		}
 	}
 	p, err := policy.Resolve(m.Policy, registry.Stock)

@@ -208,6 +208,14 @@ func noEnd(n policy.Name, call string) error {
 	return refuse(n.Pos, hint, "syscalls: %q would refuse %s, which every run needs", n.Text, call)
 }
 
+// allCalls are the names of every architecture.
+func allCalls() (all []string) {
+	for _, a := range syscalls.Arches() {
+		all = append(all, syscalls.Names(a)...)
+	}
+	return all
+}
+
 // expand returns the calls that n names, or for "nr:" its number. all takes a
 // group with its guarded calls: what refuses, refuses them too.
 func expand(arch string, n policy.Name, all bool) (calls []string, nr uint32, err error) {
@@ -236,11 +244,7 @@ func expand(arch string, n policy.Name, all bool) (calls []string, nr uint32, er
 		}
 		return nil, uint32(v), nil
 	case !syscalls.Known(n.Text):
-		var all []string
-		for _, a := range syscalls.Arches() {
-			all = append(all, syscalls.Names(a)...)
-		}
-		hint := policy.Suggest(n.Text, all)
+		hint := policy.Suggest(n.Text, allCalls())
 		if hint == "" {
 			hint = "a call newer than this table is written nr:NUMBER"
 		}

@@ -291,12 +291,14 @@ func (s *Set) Ended(p *plan.Plan, run, violation string) (revertedTo string, err
 	return r.Version, nil
 }
 
-// Reload looks at everything now, as if every file had changed.
+// Reload looks at everything now, as if every file had changed. What is being
+// replaced meanwhile is looked at again, so that its answer is that of what is
+// there then.
 func (s *Set) Reload() (map[string]*loader.Result, error) {
 	all := map[string]*loader.Result{}
 	var errs []error
 	for _, src := range s.registries {
-		results, err := src.reload()
+		results, err := src.reloadWhole()
 		for name, r := range results {
 			if _, ok := all[name]; !ok {
 				all[name] = r

@@ -35,8 +35,9 @@ type source struct {
 	listing *registry.Listing
 	read    time.Time // when every byte was last read
 	illegal bool      // the last scan found a tree that is not legal
-	// refused are the names of the last load that was refused whole: each
-	// later one has them, until all are legal together.
+	// refused are the names of the last load that was refused whole, and what was
+	// being replaced while it was read: each later one has them, until all are
+	// legal together, and read.
 	refused map[string]bool
 
 	// trust are the stamps of the publishers files when everything was last
@@ -172,7 +173,7 @@ func (s *source) scan(paths []string) ([]string, error) {
 	}
 	maps.Copy(names, s.refused)
 	for _, p := range changes.Problems {
-		s.report(loader.Event{Kind: loader.Damaged, Name: p.Name, Reason: p.Err.Error(), Err: p.Err})
+		s.report(loader.Event{Kind: loader.Damaged, Name: p.Name, Code: loader.Code(p.Err), Reason: p.Err.Error(), Err: p.Err})
 	}
 	s.listing = listing
 	return slices.Sorted(maps.Keys(names)), nil
@@ -265,8 +266,11 @@ func (s *source) load(names []string) (map[string]*loader.Result, error) {
 	illegal := loader.Illegal(results)
 	s.scanning.Lock()
 	defer s.scanning.Unlock()
-	for name := range results {
+	for name, r := range results {
 		delete(s.refused, name)
+		if registry.Torn(r.Err) {
+			illegal = append(illegal, name) // to be looked at again as well
+		}
 	}
 	for _, name := range illegal {
 		if s.refused == nil {
@@ -402,7 +406,7 @@ func (s *source) look(h watch.Hint) {
 	}
 	if err != nil {
 		// What is in force stays; the timer of the watch looks again.
-		s.report(loader.Event{Kind: loader.Damaged, Reason: "load " + s.place().Path + ": " + err.Error(), Err: err})
+		s.report(loader.Event{Kind: loader.Damaged, Code: loader.Code(err), Reason: "load " + s.place().Path + ": " + err.Error(), Err: err})
 	}
 }
 

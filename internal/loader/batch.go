@@ -10,9 +10,11 @@ import (
 	"github.com/sbx-project/sbx/internal/buildinfo"
 	"github.com/sbx-project/sbx/internal/engine"
 	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/internal/safefs"
 	"github.com/sbx-project/sbx/internal/sign"
 	"github.com/sbx-project/sbx/internal/state"
 	"github.com/sbx-project/sbx/registry"
+	"github.com/sbx-project/sbx/registry/chain"
 	"github.com/sbx-project/sbx/registry/life"
 )
 
@@ -41,6 +43,9 @@ type batch struct {
 	// alerts are the runs of them whose violation is to be told, and changed
 	// nothing.
 	alerts []string
+	// distrusted are the commands that turned out not to be believed (any more),
+	// with why; empty: that are again.
+	distrusted map[string]string
 }
 
 // newBatch begins a change with what the journal and the publishers files say
@@ -123,15 +128,21 @@ func (b *batch) consider(name string) *Result {
 		digest := c.rev.Digest
 		if c = b.examine(name); c.rev.Digest != digest {
 			// Its tree was not looked at; the event of this change will be.
-			return b.keep(name, b.l.stale(c.stamps), fmt.Errorf("load %q: changed while it was read", name))
+			return b.keep(name, b.l.stale(c.stamps), fmt.Errorf("load %q: %w", name, registry.ErrChanged))
 		}
 	}
 	delete(b.candidates, name) // its bytes are not needed beyond this
 	switch {
+	case c.exposed != nil:
+		cur, _ := b.command(name)
+		return b.distrust(cur, c.exposed)
 	case c.decided != nil:
 		return c.decided
 	case c.absent != nil:
 		return b.absent(name, c.absent)
+	case b.l.tornAgain(name, c.err):
+		// Nothing was judged. Whoever asked looks again, and so does the next run.
+		return b.keep(name, b.l.stale(c.stamps), &RejectedError{c.err})
 	case c.err != nil:
 		return b.reject(name, c.rev, c.stamps, c.err)
 	}
@@ -155,9 +166,10 @@ func (e *VerdictError) Error() string { return e.Reason }
 // where the cause is another one.
 func Code(err error) life.Code {
 	var untrusted *sign.UntrustedError
+	var owner *safefs.OwnerError
 	var verdict *VerdictError
 	switch {
-	case errors.As(err, &untrusted):
+	case errors.As(err, &untrusted), errors.As(err, &owner), errors.Is(err, chain.ErrDamaged):
 		return life.Untrusted
 	case errors.As(err, &verdict):
 		return verdict.Code
@@ -215,6 +227,7 @@ func (b *batch) offer(name string, rev life.Revision, bundle *registry.Bundle, s
 		e.Kind = Registered
 	}
 	b.event(e, "load "+name+" "+rev.Version)
+	b.believe(name)
 	return b.l.finishPlan(p, next, nil)
 }
 
@@ -302,10 +315,10 @@ func (b *batch) reject(name string, rev life.Revision, stamps []plan.Stamp, err 
 func (b *batch) keep(name string, stamps []plan.Stamp, err error) *Result {
 	cur, _ := b.command(name)
 	if next, a := cur.Revoke(b.generation, b.now, b.l.revoked); a.Kind != life.ActionNone {
-		cur = b.verdict(cur, next, a, "")
+		cur = b.verdict(cur, next, a, "", life.Untrusted)
 	}
 	if next, a := cur.Tick(b.now); a.Kind != life.ActionNone {
-		cur = b.verdict(cur, next, a, "")
+		cur = b.verdict(cur, next, a, "", 0)
 	}
 	if cur.Refusal != "" {
 		return b.l.finishPlan(b.l.refusal(cur, stamps), cur, err)
@@ -318,13 +331,18 @@ func (b *batch) keep(name string, stamps []plan.Stamp, err error) *Result {
 	}
 	stored, storeErr := b.l.stored(name, cur.InForce)
 	if storeErr != nil {
-		return &Result{Err: &RejectedError{fmt.Errorf("read the stored %s: %w", name, storeErr)}}
+		storeErr = fmt.Errorf("read the stored %s: %w", name, storeErr)
+		if Code(storeErr) == life.Untrusted {
+			return b.distrust(cur, storeErr)
+		}
+		return &Result{Err: &RejectedError{storeErr}}
 	}
 	if err := b.l.verifyStored(name, stored); err != nil {
 		// No verdict of its state: with a signature or another publishers file
 		// it runs again.
-		return &Result{Err: &RejectedError{err}}
+		return b.distrust(cur, err)
 	}
+	b.believe(name)
 	p, compileErr := b.l.compile(stored, cur.Generation, stamps)
 	if compileErr != nil {
 		return &Result{Err: located(stored.File, stored.Source, compileErr)}

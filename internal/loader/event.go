@@ -23,6 +23,10 @@ const (
 	Quarantined Kind = "quarantined"
 	// Rebuilt: the same revision was compiled anew, for a changed host.
 	Rebuilt Kind = "rebuilt"
+	// Distrusted: what is in force is not believed any more, by its signature,
+	// its digest, its publisher's rights or who may write its bundle. Nothing of
+	// the command runs until that is mended; nothing else changes.
+	Distrusted Kind = "distrusted"
 	// Retired: the command is gone from the registry.
 	Retired Kind = "retired"
 	// Violated: a violation that changes nothing, after probation.

@@ -99,6 +99,11 @@ type Loader struct {
 	// nothing; opened is since when this loader tells.
 	told   map[string]bool
 	opened time.Time
+	// distrusted are the commands that are not believed, with why it was told.
+	distrusted map[string]string
+	// torn counts how often in a row a command could not be read because it was
+	// being replaced.
+	torn map[string]int
 	// guestStamp is that of guest's newest generation, taken before guest was
 	// read: what its owner decides later makes a plan stale.
 	guestStamp []plan.Stamp
@@ -117,7 +122,7 @@ var errClosed = errors.New("the loader is closed")
 // a damaged snapshot is passed over for an older one, and where none is valid
 // nothing is in force.
 func OpenFor(place Place, o Options) (*Loader, error) {
-	l := &Loader{place: place, options: o, state: o.StateDir, told: map[string]bool{}, opened: time.Now()}
+	l := &Loader{place: place, options: o, state: o.StateDir, told: map[string]bool{}, distrusted: map[string]string{}, opened: time.Now()}
 	if l.state == "" {
 		l.state = state.Dir()
 	}
@@ -337,6 +342,7 @@ func (b *batch) commit() error {
 	if err := b.finish(); err != nil {
 		return err
 	}
+	maps.Copy(l.distrusted, b.distrusted)
 	if b.waits() {
 		for _, run := range b.alerts {
 			l.told[run] = true
@@ -446,29 +452,6 @@ func (l *Loader) keepPlan(name string, r *Result) error {
 		return nil
 	}
 	return err
-}
-
-// full tells whether an error means that there is no room.
-func full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
-
-// Kept is the result for a command where cause kept a Load from being made
-// durable for want of room: what was in force before still is, unless the
-// journal or the publishers say otherwise, which fails closed with cause.
-func (l *Loader) Kept(name string, cause error) (*Result, error) {
-	if !full(cause) {
-		return nil, cause
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b, err := l.newBatch()
-	if err != nil {
-		return nil, errors.Join(cause, err)
-	}
-	r := b.keep(name, l.stamps(name), cause)
-	if c := l.snap.Commands[name]; r.Plan == nil || r.Plan.Refusal != "" || c.Refusal != "" || r.Plan.Revision != c.InForce {
-		return nil, cause
-	}
-	return r, nil
 }
 
 func (l *Loader) notify(e Event) {

@@ -30,6 +30,25 @@ func waitRacy(stamps []plan.Stamp) bool {
 	return true
 }
 
+// maxTorn is how many looks in a row may find a command that is being replaced
+// before it counts as one that cannot be read and is rejected as such: what is
+// written for ever, as a log in a bundle, is told of once.
+const maxTorn = 10
+
+// tornAgain tells whether err means that a command was being replaced, and
+// hardly has been so for ever. Preconditions: mu is held.
+func (l *Loader) tornAgain(name string, err error) bool {
+	if !registry.Torn(err) {
+		delete(l.torn, name)
+		return false
+	}
+	if l.torn == nil {
+		l.torn = map[string]int{}
+	}
+	l.torn[name]++
+	return l.torn[name] <= maxTorn
+}
+
 // read reads what lies on disk, with the stamps of everything that decides what
 // that is.
 func (l *Loader) read(name string) (raw registry.Raw, stamps []plan.Stamp, err error) {
@@ -39,7 +58,9 @@ func (l *Loader) read(name string) (raw registry.Raw, stamps []plan.Stamp, err e
 			continue
 		}
 		// Those of shipped files come with their bytes.
-		if raw, err = l.place.Read(name); !waitRacy(raw.Stamps) {
+		if raw, err = l.place.Read(name); registry.Torn(err) {
+			time.Sleep(racy)
+		} else if !waitRacy(raw.Stamps) {
 			return raw, stamps, err
 		}
 	}

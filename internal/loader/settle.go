@@ -52,7 +52,7 @@ func (b *batch) ended(r state.Record) (changed bool) {
 		return false
 	}
 	next, action := cur.Ended(r.Revision, r.Violation, b.generation, r.Time, b.l.revoked)
-	b.verdict(cur, next, action, r.Run)
+	b.verdict(cur, next, action, r.Run, 0)
 	if action.Kind == life.ActionAlert {
 		b.alert(next, r, action)
 		was, _ := cur.Revision(r.Revision)
@@ -78,11 +78,12 @@ func (b *batch) alert(c life.Command, r state.Record, a life.Action) {
 }
 
 // verdict stages what a verdict led to, and reports it. before is the command
-// as it was, run the one that led to it, if any.
-func (b *batch) verdict(before, after life.Command, a life.Action, run string) life.Command {
+// as it was, run the one that led to it, if any, code what was decided about its
+// trust.
+func (b *batch) verdict(before, after life.Command, a life.Action, run string, code life.Code) life.Command {
 	b.stage(after)
 	rev, _ := before.Current()
-	e := Event{Name: after.Name, Version: rev.Version, Digest: rev.Digest, Run: run, Reason: a.Reason}
+	e := Event{Name: after.Name, Version: rev.Version, Digest: rev.Digest, Run: run, Code: code, Reason: a.Reason}
 	if to, ok := after.Current(); ok {
 		e.InForce = to.Version
 	}

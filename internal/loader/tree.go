@@ -18,6 +18,8 @@ type candidate struct {
 	// decided: there is nothing to judge, as where the registry's owner has
 	// said what is in force.
 	decided *Result
+	// exposed says that somebody who is not believed may write it.
+	exposed error
 	// absent says that there is no such command.
 	absent error
 	// err says why the bundle cannot come in force whatever else there is.
@@ -64,7 +66,7 @@ func (b *batch) examine(name string) *candidate {
 	if owner := (*safefs.OwnerError)(nil); errors.As(err, &owner) {
 		// Who else may write there could have put anything in force before:
 		// the name refuses (126) until the component is mended.
-		c.decided = &Result{Err: &RejectedError{err}}
+		c.exposed = err
 		return c
 	}
 	if err != nil {
@@ -135,7 +137,7 @@ func (b *batch) proposed(name string) (requires []string, ok bool) {
 // accepted tells whether a candidate may come in force as far as it alone
 // decides.
 func (b *batch) accepted(name string, c *candidate) bool {
-	if c.decided != nil || c.absent != nil || c.err != nil {
+	if c.exposed != nil || c.decided != nil || c.absent != nil || c.err != nil {
 		return false
 	}
 	cur, _ := b.command(name)

@@ -184,7 +184,7 @@ func (d *Desk) Changed(c Change) {
 		}
 	case admin.Quarantine:
 		event = audit.Quarantine
-	case admin.NotTaken:
+	case admin.NotTaken, admin.Distrusted:
 		d.keep(daemon.Reload{Generation: c.Generation, Rejected: map[string]string{c.Command: c.Reason}, Verdicts: map[string]int{c.Command: c.Verdict}, Time: time.Now()})
 	case admin.Registered, admin.Replaced, admin.Rebuilt, admin.RetiredKind:
 		d.keep(daemon.Reload{Generation: c.Generation, Changed: []string{c.Command}, Time: time.Now()})
@@ -193,7 +193,7 @@ func (d *Desk) Changed(c Change) {
 		Event: event, Command: c.Command, Run: c.Run, Version: c.Version, Revision: c.Revision, Generation: c.Generation, Outcome: string(c.Kind), Verdict: c.Verdict, Reason: c.Reason, RevertedTo: c.To,
 	})
 	d.opt.Events.Publish(admin.Event{
-		Kind: c.Kind, Command: c.Command, Run: c.Run, Version: c.Version, Revision: c.Revision, InForce: c.InForce, Generation: c.Generation, Reason: c.Reason,
+		Kind: c.Kind, Command: c.Command, Run: c.Run, Version: c.Version, Revision: c.Revision, InForce: c.InForce, Generation: c.Generation, Verdict: c.Verdict, Reason: c.Reason,
 	})
 }
 
@@ -241,6 +241,20 @@ func (d *Desk) record(r audit.Record) {
 	}
 }
 
+// Writable is for audit.Options: it tells whoever reads the events or the log
+// that no run starts, and that runs start again.
+func Writable(events *admin.Hub, to *slog.Logger) func(error) {
+	return func(err error) {
+		if err != nil {
+			to.Error("the audit log cannot be written: no run starts", "error", err)
+			events.Publish(admin.Event{Kind: admin.AuditLog, Reason: "no run starts: " + err.Error()})
+			return
+		}
+		to.Info("the audit log can be written again")
+		events.Publish(admin.Event{Kind: admin.AuditLog, Reason: "it can be written again"})
+	}
+}
+
 func caller(c daemon.Caller) *audit.Caller {
 	return &audit.Caller{UID: c.UID, GID: c.GID, PID: c.PID}
 }
@@ -250,7 +264,7 @@ func (d *Desk) Status() admin.Status {
 	server := d.attached()
 	s := admin.Status{
 		Version: d.opt.Version, Build: d.opt.Build, PID: os.Getpid(), Started: d.started, Registries: orEmpty(d.opt.Registries), Generation: d.opt.Registry.Generation(),
-		Ready: server != nil, Weakened: orEmpty(d.opt.Weakened), Commands: orEmpty(d.opt.Registry.Commands()),
+		Weakened: orEmpty(d.opt.Weakened), Commands: orEmpty(d.opt.Registry.Commands()),
 	}
 	if server != nil {
 		s.InFlight, s.Draining = len(server.Runs()), server.Draining()
@@ -261,8 +275,9 @@ func (d *Desk) Status() admin.Status {
 	seq, head := d.opt.Audit.Head()
 	s.Audit = admin.Audit{Sequence: seq, Head: head.String()}
 	if err := d.opt.Audit.Err(); err != nil {
-		s.Audit.Error = err.Error()
+		s.Audit.Error, s.Audit.Lasting = err.Error(), d.opt.Audit.Lasting()
 	}
+	s.Ready = server != nil && s.Audit.Error == ""
 	return s
 }
 

@@ -3,13 +3,18 @@ package observe
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-project/sbx/internal/admin"
 	"github.com/sbx-project/sbx/internal/audit"
@@ -162,6 +167,20 @@ func TestReload(t *testing.T) {
 	d.Changed(Change{Kind: admin.Reverted, Command: "old", Run: "run-1", Version: "2.0.0", Revision: "sha256:02", Generation: 10, InForce: "1.0.0", To: "sha256:01", Reason: "violation"})
 	d.Changed(Change{Kind: admin.Reverted, Command: "new", Version: "2.0.0", Revision: "sha256:02", Generation: 11, InForce: "1.0.0", To: "sha256:01", Operator: true, Reason: "by hand"})
 	d.Changed(Change{Kind: admin.Damaged, Generation: 11, Reason: "generation 7 is damaged"})
+	d.Changed(Change{Kind: admin.Distrusted, Command: "old", Version: "1.0.0", Revision: "sha256:01", Generation: 11, Verdict: 412, Reason: "signed by nobody"})
+	if last := d.Status().Reload; last.Loaded || len(last.Rejected) != 1 || last.Rejected[0].Verdict != 412 {
+		t.Errorf("the status after what is in force was distrusted: %+v", last)
+	}
+	verdicts := 0
+	r := d.opt.Events.Reader("0")
+	for e, ok := r.Next(t.Context(), false); ok; e, ok = r.Next(t.Context(), false) {
+		if e.Kind == admin.Distrusted && e.Verdict == 412 && e.Revision == "sha256:01" {
+			verdicts++
+		}
+	}
+	if verdicts != 1 {
+		t.Errorf("%d events with the verdict", verdicts)
+	}
 	six := uint64(6)
 	if _, err := d.Reload(t.Context(), admin.Actor{}, &six); !errors.Is(err, admin.ErrGeneration) {
 		t.Errorf("another generation: %v", err)
@@ -170,6 +189,7 @@ func TestReload(t *testing.T) {
 	for _, want := range []string{`"event":"operator","caller":{"uid":1000`, `"why":"by token from 127.0.0.1:9"`, `"event":"reload","generation":8,"verdict":200`, `"outcome":"rejected"`, `"event":"change","command":"old","generation":9`, `"verdict":412`,
 		`"event":"revert","run":"run-1","command":"old","version":"2.0.0","revision":"sha256:02","generation":10,"outcome":"reverted","reverted-to":"sha256:01","reason":"violation"`,
 		`"event":"change","command":"new","version":"2.0.0","revision":"sha256:02","generation":11,"outcome":"reverted","reverted-to":"sha256:01","reason":"by hand"`,
+		`"event":"change","command":"old","version":"1.0.0","revision":"sha256:01","generation":11,"outcome":"distrusted","verdict":412,"reason":"signed by nobody"`,
 		`"event":"change","generation":11,"outcome":"damaged","reason":"generation 7 is damaged"`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s in %s", want, text)
@@ -191,6 +211,55 @@ func TestReload(t *testing.T) {
 	s.hold <- struct{}{}
 	s.hold <- struct{}{}
 	wg.Wait()
+}
+
+// TestFullDisk: while the audit log cannot be written a run is refused, and
+// status and events say why; then both say that it is over.
+func TestFullDisk(t *testing.T) {
+	hub := admin.NewHub()
+	log, err := audit.Open(t.TempDir(), audit.Options{Writable: Writable(hub, slog.New(slog.DiscardHandler))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	d := New(Options{Audit: log, Events: hub, Registry: registry{7}, Log: slog.New(slog.DiscardHandler)})
+	d.Attach(&server{desk: d})
+	if st := d.Status(); !st.Ready || st.Audit.Error != "" {
+		t.Fatalf("%+v", st)
+	}
+	signal.Ignore(syscall.SIGXFSZ)
+	defer signal.Reset(syscall.SIGXFSZ)
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 1, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	refused := d.RunStarted(info)
+	st := d.Status()
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if refused == nil || st.Ready || st.Audit.Error == "" || st.Audit.Lasting {
+		t.Errorf("without room: %v, %+v", refused, st)
+	}
+	if err := d.RunStarted(info); err != nil {
+		t.Error(err)
+	}
+	if st := d.Status(); !st.Ready || st.Audit.Error != "" {
+		t.Errorf("with room: %+v", st)
+	}
+	var reasons []string
+	r := hub.Reader("0")
+	for e, ok := r.Next(t.Context(), false); ok; e, ok = r.Next(t.Context(), false) {
+		if e.Kind == admin.AuditLog {
+			reasons = append(reasons, e.Reason)
+		}
+	}
+	if len(reasons) != 2 || !strings.HasPrefix(reasons[0], "no run starts: ") || reasons[1] != "it can be written again" {
+		t.Errorf("events %q", reasons)
+	}
 }
 
 func TestKill(t *testing.T) {

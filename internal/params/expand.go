@@ -17,7 +17,7 @@ import (
 func Expand(words []plan.Word, list []plan.Param, values []Value, cwd string) ([]string, error) {
 	for i := range list {
 		if list[i].Secret && i < len(values) && len(values[i].Items) > 0 && !values[i].read {
-			return nil, errors.New("--" + list[i].Name + " is secret: only a run with --direct reads it from a descriptor of the caller's")
+			return nil, errors.New("--" + list[i].Name + " is secret: only sbx run reads it from a descriptor of the caller's")
 		}
 	}
 	e := expansion{list: list, values: values, cwd: cwd}

@@ -23,6 +23,40 @@ func secretFD(p *plan.Param, given string) (int, error) {
 	return fd, nil
 }
 
+// Descriptor is one that secret parameters are read from.
+type Descriptor struct {
+	FD int
+	// Limit is how many bytes of it may be of use.
+	Limit int
+}
+
+// Descriptors are those that Secrets would read, each once, in the order of
+// their first use.
+func Descriptors(list []plan.Param, values []Value) []Descriptor {
+	var out []Descriptor
+	at := map[int]int{}
+	for i := range list {
+		for j := 0; list[i].Secret && j < len(values[i].Items); j++ {
+			fd, err := secretFD(&list[i], values[i].Items[j])
+			if err != nil {
+				continue // Secrets says it
+			}
+			k, ok := at[fd]
+			if !ok {
+				k = len(out)
+				at[fd] = k
+				out = append(out, Descriptor{FD: fd})
+			}
+			out[k].Limit = max(out[k].Limit, limit(&list[i]))
+		}
+	}
+	return out
+}
+
+// limit is how many bytes of a descriptor may be of use for p: its value and a
+// newline.
+func limit(p *plan.Param) int { return int(min(p.Max, maxArg)) + 1 }
+
 // Secrets puts the values of secret parameters in place of the @FD that Parse
 // left there. read returns what a descriptor holds up to its end, or an error
 // when that is more than limit bytes; one newline at the end does not belong to
@@ -38,8 +72,7 @@ func Secrets(list []plan.Param, values []Value, read func(fd, limit int) (string
 			if err != nil {
 				return err
 			}
-			// With one more for the newline.
-			value, err := read(fd, int(min(p.Max, maxArg))+1)
+			value, err := read(fd, limit(p))
 			if err != nil {
 				return errors.New("--" + p.Name + " @" + strconv.Itoa(fd) + ": " + err.Error())
 			}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sbx-project/sbx/internal/plan"
 )
 
@@ -16,7 +18,7 @@ func TestSecrets(t *testing.T) {
 		{Name: "other", Type: plan.ParamString, Max: 99},
 		{Name: "keys", Type: plan.ParamString, Secret: true, List: true, Max: 99},
 	}
-	held := map[int]string{0: "secret\n", 3: "secret", 4: "secret\n\n", 5: "SECRET", 6: "", 7: "secretsecrets"}
+	held := map[int]string{0: "secret\n", 3: "secret", 4: "secret\n\n", 5: "SECRET", 6: "", 7: "secretsecrets", 9: "SECRET\x00"}
 	read := func(fd, limit int) (string, error) {
 		text, ok := held[fd]
 		if !ok {
@@ -40,6 +42,7 @@ func TestSecrets(t *testing.T) {
 		{"--token @4", "", "--token: has a byte that is not one of"},
 		{"--token @5", "", "--token: has a byte that is not one of"},
 		{"--token @7", "", "--token: is longer than 12 bytes"},
+		{"--token @9", "", "--token: has a NUL byte"},
 	} {
 		values, err := Parse(list, strings.Fields(tt.args))
 		if err == nil {
@@ -63,6 +66,28 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
+// TestDescriptors: each descriptor is named once, with room for the longest
+// value that is read from it.
+func TestDescriptors(t *testing.T) {
+	list := []plan.Param{
+		{Name: "token", Type: plan.ParamString, Secret: true, Max: 12},
+		{Name: "other", Type: plan.ParamString, Max: 99},
+		{Name: "keys", Type: plan.ParamString, Secret: true, List: true, Max: 99},
+		{Name: "long", Type: plan.ParamString, Secret: true, Max: 1 << 40},
+	}
+	values, err := Parse(list, strings.Fields("--keys @0 --keys @3 --other @5 --token @3 --long @9 --keys @0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Descriptor{{3, 100}, {0, 100}, {9, maxArg + 1}}
+	if d := cmp.Diff(want, Descriptors(list, values)); d != "" {
+		t.Errorf("(-want +got) %s", d)
+	}
+	if got := Descriptors(list, make([]Value, len(list))); got != nil {
+		t.Errorf("of nothing: %v", got)
+	}
+}
+
 // TestSecretUnread: what was not read is never handed over as it was given.
 func TestSecretUnread(t *testing.T) {
 	list := []plan.Param{{Name: "token", Type: plan.ParamString, Secret: true, Max: 12}}
@@ -70,7 +95,7 @@ func TestSecretUnread(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if args, err := Expand([]plan.Word{{{Kind: plan.PartParam}}}, list, values, "/"); err == nil || !strings.Contains(err.Error(), "--direct") {
+	if args, err := Expand([]plan.Word{{{Kind: plan.PartParam}}}, list, values, "/"); err == nil || !strings.Contains(err.Error(), "only sbx run") {
 		t.Errorf("got %q, %v", args, err)
 	}
 }

@@ -27,6 +27,8 @@ const (
 	TypeElsewhere
 	// TypeSignal: one byte, the number of a signal for the workload.
 	TypeSignal
+	// TypeWanted: Wanted; ask again with what it names. It is the last message.
+	TypeWanted
 )
 
 const (

@@ -11,8 +11,11 @@
 //	                                   <── Done (the report)
 //
 // or, instead of all that follows the request, Elsewhere: the daemon has
-// nothing to do with this call, and the client runs it by itself. The end of
-// the client's side, at any step, ends the run.
+// nothing to do with this call, and the client runs it by itself; or Wanted:
+// the client reads descriptors of its own for secret parameters, which may take
+// as long as whoever writes them likes, and asks once more, on a new connection,
+// with what they hold. The daemon keeps nothing of the first request. The end
+// of the client's side, at any step, ends the run.
 //
 // A message is a type byte and a body. What does not fit into one packet is
 // cut into several, each of which says that more will come; descriptors come

@@ -13,6 +13,8 @@ import (
 // of them, and what is decoded is encoded to the same again.
 func FuzzDecode(f *testing.F) {
 	f.Add(request().Encode())
+	f.Add((&Request{Version: Version, Words: []string{"token", "--token", "@3"}, Secrets: []Secret{{FD: 3, Value: "s\x00\n"}, {FD: 0, Err: "is a directory"}}}).Encode())
+	f.Add((&Wanted{{FD: 3, Limit: 65}}).Encode())
 	f.Add((&Need{Cwd: true, Paths: []Path{{"a", plan.AccessRead, "b"}}}).Encode())
 	f.Add(EncodeReport(&runner.Report{Layers: []runner.Layer{{Name: "a"}}, Violations: []runner.Call{{NR: -1}}}))
 	f.Add([]byte{Version, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff})
@@ -32,6 +34,11 @@ func FuzzDecode(f *testing.F) {
 		if n, err := DecodeNeed(b); err == nil {
 			if d := cmp.Diff(string(b), string(n.Encode())); d != "" {
 				t.Errorf("need (-want +got) %s", d)
+			}
+		}
+		if w, err := DecodeWanted(b); err == nil {
+			if d := cmp.Diff(string(b), string(w.Encode())); d != "" {
+				t.Errorf("wanted (-want +got) %s", d)
 			}
 		}
 		if r, err := DecodeReport(b); err == nil {

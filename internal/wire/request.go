@@ -4,7 +4,7 @@ import "time"
 
 // Version of the messages. It changes with every change of any of them; a
 // request of another version is answered with Elsewhere.
-const Version = 1
+const Version = 2
 
 // Request asks for a run. With it come exactly four descriptors: what becomes
 // 0, 1 and 2 of the workload, and the caller's working directory (O_PATH).
@@ -33,6 +33,8 @@ type Request struct {
 	// Cwd is the caller's name of his working directory: words of the command
 	// may hold it. What is shown is decided by the descriptor.
 	Cwd string
+	// Secrets is what the descriptors of a Wanted hold.
+	Secrets []Secret
 }
 
 // Descriptors is how many come with a Request.
@@ -55,6 +57,11 @@ func (r *Request) walk(c codec) {
 	strs(c, &r.Environ)
 	strs(c, &r.Env)
 	c.str(&r.Cwd)
+	list(c, &r.Secrets, func(s *Secret) {
+		num(c, &s.FD)
+		c.str(&s.Value)
+		c.str(&s.Err)
+	})
 }
 
 // Encode gives the body of a Request message.
@@ -68,7 +75,8 @@ func (r *Request) Encode() []byte { return encode(r.walk) }
 // checked: its length (Conn), and who sent it. What fails closed: every length
 // is bounded by the bytes that are there, what is left over is an error, and
 // strings with NUL bytes, negative times and an empty name are refused here,
-// so that nobody later has to think of them.
+// so that nobody later has to think of them. (A secret may hold any bytes: its
+// parameter judges them, as in a direct run.)
 func DecodeRequest(b []byte) (*Request, error) {
 	r := &Request{}
 	if err := decode(b, r.walk); err != nil {
@@ -88,6 +96,11 @@ func DecodeRequest(b []byte) (*Request, error) {
 	}
 	if len(r.Words) == 0 || r.Words[0] == "" || r.Timeout < 0 {
 		return nil, ErrMalformed
+	}
+	for i := range r.Secrets {
+		if s := &r.Secrets[i]; s.FD < 0 || len(s.Value) > MaxSecret || len(s.Err) > maxSecretErr {
+			return nil, ErrMalformed
+		}
 	}
 	return r, nil
 }

@@ -19,6 +19,7 @@ func request() *Request {
 	return &Request{
 		Version: Version, Build: "dev", Words: []string{"db", "backup", "--x", "\xff"}, Builtin: true, Expect: "1.0.0",
 		Limits: []string{"pids_max=3"}, Timeout: time.Second, Chdir: "/tmp", Usage: true, Environ: []string{"A=1", ""}, Env: []string{"B=2"}, Cwd: "/home/u",
+		Secrets: []Secret{{FD: 3, Value: "a\x00\xffb\n"}, {FD: 4, Err: "no"}},
 	}
 }
 
@@ -56,17 +57,21 @@ func TestRequestRefused(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func(*Request){
-		"no words":        func(r *Request) { r.Words = nil },
-		"an empty name":   func(r *Request) { r.Words[0] = "" },
-		"NUL in a word":   func(r *Request) { r.Words[1] = "a\x00b" },
-		"NUL in chdir":    func(r *Request) { r.Chdir = "/\x00" },
-		"NUL in environ":  func(r *Request) { r.Environ[0] = "A=\x00" },
-		"negative time":   func(r *Request) { r.Timeout = -1 },
-		"too many words":  func(r *Request) { r.Words = make([]string, maxItems+1); r.Words[0] = "a" },
-		"NUL in a limit":  func(r *Request) { r.Limits[0] = "\x00" },
-		"NUL in the cwd":  func(r *Request) { r.Cwd = "\x00" },
-		"NUL in --env":    func(r *Request) { r.Env[0] = "B=\x00" },
-		"NUL in --expect": func(r *Request) { r.Expect = "\x00" },
+		"no words":                   func(r *Request) { r.Words = nil },
+		"an empty name":              func(r *Request) { r.Words[0] = "" },
+		"NUL in a word":              func(r *Request) { r.Words[1] = "a\x00b" },
+		"NUL in chdir":               func(r *Request) { r.Chdir = "/\x00" },
+		"NUL in environ":             func(r *Request) { r.Environ[0] = "A=\x00" },
+		"negative time":              func(r *Request) { r.Timeout = -1 },
+		"too many words":             func(r *Request) { r.Words = make([]string, maxItems+1); r.Words[0] = "a" },
+		"NUL in a limit":             func(r *Request) { r.Limits[0] = "\x00" },
+		"NUL in the cwd":             func(r *Request) { r.Cwd = "\x00" },
+		"NUL in --env":               func(r *Request) { r.Env[0] = "B=\x00" },
+		"NUL in --expect":            func(r *Request) { r.Expect = "\x00" },
+		"a negative descriptor":      func(r *Request) { r.Secrets[0].FD = -1 },
+		"a secret that is too large": func(r *Request) { r.Secrets[0].Value = strings.Repeat("x", MaxSecret+1) },
+		"a reason that is too large": func(r *Request) { r.Secrets[0].Err = strings.Repeat("x", maxSecretErr+1) },
+		"too many secrets":           func(r *Request) { r.Secrets = make([]Secret, maxItems+1) },
 	} {
 		r := request()
 		change(r)
@@ -90,6 +95,24 @@ func TestNeed(t *testing.T) {
 	}
 	if _, err := DecodeNeed((&Need{Paths: make([]Path, MaxPaths+1)}).Encode()); !errors.Is(err, ErrMalformed) {
 		t.Errorf("%d paths: %v", MaxPaths+1, err)
+	}
+}
+
+func TestWanted(t *testing.T) {
+	want := Wanted{{FD: 3, Limit: MaxSecret}, {FD: 0, Limit: 1}}
+	got, err := DecodeWanted(want.Encode())
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Errorf("%v (-want +got) %s", err, d)
+	}
+	for name, bad := range map[string]Wanted{
+		"none": {}, "negative": {{FD: -1}}, "a negative bound": {{Limit: -1}}, "too much": {{Limit: MaxSecret + 1}}, "too many": make(Wanted, maxItems+1),
+	} {
+		if _, err := DecodeWanted(bad.Encode()); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if s := NewSecret(3, "part", errors.New(strings.Repeat("e", 9999))); s.Value != "" || len(s.Err) != maxSecretErr {
+		t.Errorf("a reason of %d bytes beside the value %q", len(s.Err), s.Value)
 	}
 }
 

@@ -208,11 +208,17 @@ func (h *host) admin(t testing.TB) string {
 // metrics asks the daemon for its metrics.
 func (h *host) metrics(t testing.TB) string {
 	t.Helper()
+	return h.web(t, "/metrics")
+}
+
+// web asks the daemon's admin API.
+func (h *host) web(t testing.TB, what string) string {
+	t.Helper()
 	path := h.admin(t)
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}}}
-	resp, err := client.Get("http://sbx/metrics")
+	resp, err := client.Get("http://sbx" + what)
 	check(t, err)
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)

@@ -22,6 +22,7 @@ type auditLine struct {
 		UID, GID uint32
 		PID      int
 	}
+	Verdict    int
 	RevertedTo string `json:"reverted-to"`
 }
 
