@@ -471,6 +471,6 @@ func (s *source) forget() {
 
 func (s *source) report(e loader.Event) {
 	if n := s.set.options.Loader.Notify; n != nil {
-		n(e)
+		n([]loader.Event{e})
 	}
 }

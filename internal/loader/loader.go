@@ -44,9 +44,9 @@ type Options struct {
 	Earlier []Place
 	// Prover runs checks; nil: a bundle with checks is rejected.
 	Prover Prover
-	// Notify is told of every change, in order, under the Loader's lock; nil:
-	// nobody.
-	Notify func(Event)
+	// Notify is told of every change, in order, under the Loader's lock; what one
+	// change came to it is told together, which may be thousands. nil: nobody.
+	Notify func([]Event)
 	// By says who makes the changes, for the history; empty: the user's name.
 	By string
 	// InFlight tells whether runs still use a stored bundle that nothing
@@ -342,12 +342,12 @@ func (b *batch) commit() error {
 			l.told[run] = true
 		}
 	}
-	for _, e := range b.events {
-		if e.Generation == 0 || b.waits() {
+	for i := range b.events {
+		if e := &b.events[i]; e.Generation == 0 || b.waits() {
 			e.Generation = l.snap.Generation
 		}
-		l.notify(e)
 	}
+	l.notify(b.events...)
 	if !b.waits() {
 		l.collect(b.generation)
 	}
@@ -471,11 +471,7 @@ func (l *Loader) Kept(name string, cause error) (*Result, error) {
 	return r, nil
 }
 
-func (l *Loader) notify(e Event) {
-	if l.options.Notify != nil {
-		l.options.Notify(e)
-	}
-}
+func (l *Loader) notify(events ...Event) { l.options.notify(events...) }
 
 // userName is the name of the effective user, or his uid.
 func userName() string {
