@@ -85,6 +85,9 @@ type Loader struct {
 	seen atomic.Pointer[sign.Trust]
 
 	filters engine.Filters
+	// survey is the look at the host of the change that goes on; nil: each
+	// plan looks by itself.
+	survey *engine.Survey
 
 	mu     sync.Mutex
 	closed bool
@@ -272,6 +275,8 @@ func (l *Loader) Load(names ...string) (map[string]*Result, error) {
 func (l *Loader) change(f func(*batch) error) (map[string]*Result, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.survey = &engine.Survey{}
+	defer func() { l.survey = nil }()
 	b, err := l.newBatch()
 	if err != nil {
 		return nil, err

@@ -256,11 +256,20 @@ func (c *Chain) sign(dir string, have, signature []byte) error {
 // ErrDamaged; a bundle that is whole and that this build cannot parse gives
 // the parser's.
 func (c *Chain) Load(name, digest string) (registry.Bundle, error) {
-	r, err := c.readBundle(name, digest)
+	r, err := c.Read(name, digest)
 	if err != nil {
-		return registry.Bundle{}, fmt.Errorf("load stored %q: %w", name, err)
+		return registry.Bundle{}, err
 	}
 	return r.Parse()
+}
+
+// Read is Load without the parsing.
+func (c *Chain) Read(name, digest string) (registry.Raw, error) {
+	r, err := c.readBundle(name, digest)
+	if err != nil {
+		return registry.Raw{}, fmt.Errorf("load stored %q: %w", name, err)
+	}
+	return r, nil
 }
 
 // readBundle reads and verifies a stored bundle, and does not parse it.
