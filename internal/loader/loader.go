@@ -78,6 +78,11 @@ type Loader struct {
 	sealed bool
 	// inForce is for who only looks: a change may go on for long.
 	inForce atomic.Pointer[chain.Snapshot]
+	// moved are the commands that a change has touched since Moved.
+	moved struct {
+		mu    sync.Mutex
+		names map[string]bool
+	}
 	// counted are the commands of the snapshot with the runs that only the
 	// journal has.
 	counted atomic.Pointer[map[string]life.Command]
@@ -102,6 +107,8 @@ type Loader struct {
 	// nothing; opened is since when this loader tells.
 	told   map[string]bool
 	opened time.Time
+	// litter: it is time to collect.
+	litter bool
 	// guestStamp is that of guest's newest generation, taken before guest was
 	// read: what its owner decides later makes a plan stale.
 	guestStamp []plan.Stamp
@@ -209,6 +216,7 @@ func (l *Loader) foreign() bool { return l.place.Owner != uint32(os.Geteuid()) }
 func (l *Loader) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.tidy()
 	var errs []error
 	for _, c := range []*chain.Chain{l.chain, l.guest} {
 		if c != nil {
@@ -275,6 +283,7 @@ func (l *Loader) Load(names ...string) (map[string]*Result, error) {
 func (l *Loader) change(f func(*batch) error) (map[string]*Result, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.tidy()
 	l.survey = &engine.Survey{}
 	defer func() { l.survey = nil }()
 	b, err := l.newBatch()
@@ -318,6 +327,7 @@ func (b *batch) commit() error {
 		}
 		l.snap = next
 		l.inForce.Store(next)
+		l.move(b.changed)
 	}
 	if b.journal != nil && (!b.counts || b.journal.Full) {
 		if err := b.journal.Done(); err != nil {
@@ -353,8 +363,8 @@ func (b *batch) commit() error {
 		}
 	}
 	l.notify(b.events...)
-	if !b.waits() {
-		l.collect(b.generation)
+	if !b.waits() && b.generation%collectEvery == 0 {
+		l.litter = true
 	}
 	return nil
 }
@@ -362,21 +372,6 @@ func (b *batch) commit() error {
 // manyPlans is how many plans one change writes. A start with thousands of
 // bundles would write megabytes that nobody may ever read.
 const manyPlans = 64
-
-// collectEvery is how many generations come between two collections of what
-// is stored and no longer used.
-const collectEvery = 8
-
-// collect removes stored bytes that no kept generation uses. What cannot be
-// removed stays for the next time.
-func (l *Loader) collect(generation uint64) {
-	if l.chain == nil || generation%collectEvery != 0 {
-		return
-	}
-	if err := l.chain.Collect(l.options.InFlight); err != nil {
-		l.notify(Event{Kind: Damaged, Reason: "collect what is stored: " + err.Error(), Err: err})
-	}
-}
 
 // mend removes the plans of the newest generation where the change that made
 // it was cut off: they may be those of the generation before. It comes before

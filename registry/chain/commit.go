@@ -52,7 +52,7 @@ func (c *Chain) commit(s *Snapshot) error {
 			return err
 		}
 	}
-	r, objects, err := c.build(s)
+	r, objects, commands, err := c.build(s)
 	if err != nil {
 		return err
 	}
@@ -69,6 +69,7 @@ func (c *Chain) commit(s *Snapshot) error {
 	}
 	before := c.parent
 	c.parent = &parent{root: r, sum: sum(data)}
+	c.needs.note(r, commands)
 	c.prune(before)
 	return nil
 }
@@ -105,8 +106,8 @@ func (c *Chain) putObjects(objects map[string][]byte) (flushes []flush, err erro
 }
 
 // build makes the root object and the shards that it has and its parent has
-// not, by their hash.
-func (c *Chain) build(s *Snapshot) (*root, map[string][]byte, error) {
+// not, by their hash: their bytes and their commands.
+func (c *Chain) build(s *Snapshot) (*root, map[string][]byte, map[string][]life.Command, error) {
 	r := &root{Generation: s.Generation, Time: s.Time.Round(0).UTC(), By: s.By, Why: s.Why,
 		Changed: slices.Compact(slices.Sorted(slices.Values(s.Changed))), Commands: len(s.Commands), Shards: map[string]reference{}}
 	if r.Changed == nil {
@@ -133,11 +134,11 @@ func (c *Chain) build(s *Snapshot) (*root, map[string][]byte, error) {
 			continue
 		}
 		if err := checkCommand(name, command); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		lists[n] = append(lists[n], command)
 	}
-	objects := make(map[string][]byte, len(touched))
+	objects, commands := make(map[string][]byte, len(touched)), make(map[string][]life.Command, len(touched))
 	for n := range touched {
 		delete(r.Shards, shardKey(n))
 		if len(lists[n]) == 0 {
@@ -145,16 +146,16 @@ func (c *Chain) build(s *Snapshot) (*root, map[string][]byte, error) {
 		}
 		data, err := encodeShard(lists[n])
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		hash := sum(data)
 		r.Shards[shardKey(n)] = reference{SHA256: hash, Commands: len(lists[n])}
-		objects[hash] = data
+		objects[hash], commands[hash] = data, lists[n]
 	}
 	// The count of commands that are said to be unchanged must agree with
 	// the table, which root.check compares: a name that Changed lacks is
 	// found when it came or went.
-	return r, objects, r.check()
+	return r, objects, commands, r.check()
 }
 
 // publish makes the root object appear, durably, after everything that it
