@@ -51,11 +51,19 @@ func (p Places) note(prefix string, n *Node) {
 // than those of the policy that extends it.
 func unplaced(p Policy) Policy {
 	p.Places = nil
-	f, s := &p.Filesystem, &p.Syscalls
+	f := &p.Filesystem
 	for _, list := range []*[]PathRule{&f.Read, &f.Write, &f.Exec, &f.Mask} {
 		*list = each(*list, func(r *PathRule) { r.Pos = Pos{} })
 	}
 	f.Tmpfs = each(f.Tmpfs, func(t *Tmpfs) { t.Pos = Pos{} })
+	p.Syscalls = p.Syscalls.Unplaced()
+	p.Network.Allow = each(p.Network.Allow, func(e *Endpoint) { e.Pos = Pos{} })
+	return p
+}
+
+// Unplaced returns a copy without positions: what the calls are, wherever that
+// is written.
+func (s Syscalls) Unplaced() Syscalls {
 	name := func(n *Name) { n.Pos = Pos{} }
 	s.Allow, s.Deny = each(s.Allow, name), each(s.Deny, name)
 	if s.Errno != nil {
@@ -69,8 +77,7 @@ func unplaced(p Policy) Policy {
 		r.Pos = Pos{}
 		r.Names = each(r.Names, name)
 	})
-	p.Network.Allow = each(p.Network.Allow, func(e *Endpoint) { e.Pos = Pos{} })
-	return p
+	return s
 }
 
 // each returns a changed copy of a list; nil stays nil.

@@ -62,10 +62,16 @@ func (r Raw) Parse() (Bundle, error) {
 	if r.Name != "" && m.Name != r.Name {
 		return Bundle{}, fmt.Errorf("load %q: %s says that its name is %q", r.Name, r.File, m.Name)
 	}
+	return r.Parsed(m), nil
+}
+
+// Parsed is Parse where m is what it would come to: that of the same bytes in
+// another place.
+func (r Raw) Parsed(m Manifest) Bundle {
 	return Bundle{
 		Manifest: m, Digest: r.Digest, Source: r.Source, Signature: r.Signature,
 		File: r.File, Dir: r.Dir, Files: r.Files, Stamps: r.Stamps, Owner: r.Owner,
-	}, nil
+	}
 }
 
 // ErrChanged says that a bundle was being replaced while it was read: what was

@@ -12,6 +12,7 @@ package registry
 
 import (
 	"errors"
+	"sync"
 
 	"github.com/sbx-project/sbx/policies"
 	"github.com/sbx-project/sbx/policy"
@@ -55,8 +56,16 @@ type Source interface {
 	Node(name string) (NodeKind, error)
 }
 
-// Stock returns a stock policy by name, for policy.Resolve.
+// stock are the stock policies that were asked for, by name, parsed: every
+// bundle extends one of them.
+var stock sync.Map
+
+// Stock returns a stock policy by name, for policy.Resolve. It is shared:
+// nobody changes it.
 func Stock(name string) (policy.Policy, error) {
+	if p, ok := stock.Load(name); ok {
+		return p.(policy.Policy), nil
+	}
 	if !policy.IsSegment(name) {
 		return policy.Policy{}, errors.New("stock policy: not a name")
 	}
@@ -67,7 +76,11 @@ func Stock(name string) (policy.Policy, error) {
 			Hint: policy.Suggest(name, StockNames()),
 		}
 	}
-	return ParsePolicy("stock:"+name+".yaml", src)
+	p, err := ParsePolicy("stock:"+name+".yaml", src)
+	if err == nil {
+		stock.Store(name, p)
+	}
+	return p, err
 }
 
 // StockNames lists the stock policies, sorted.

@@ -48,12 +48,14 @@ func Embed(o EmbedOptions) Open {
 		var err error
 		e.loader, err = loader.OpenFor(loader.Place{Source: memory, Key: e.key, Owner: uint32(os.Geteuid())}, loader.Options{
 			Prover: e, StateDir: e.state, InFlight: e.uses.Any,
-			Notify: func(l loader.Event) {
-				e.events = append(e.events, Event{
-					Kind: Kind(l.Kind), Name: l.Name, Version: l.Version, Digest: l.Digest, Generation: l.Generation, Code: Code(l.Code), Reason: l.Reason, Err: l.Err,
-				})
-				if l.Kind == loader.Reverted {
-					e.back = l.InForce
+			Notify: func(events []loader.Event) {
+				for _, l := range events {
+					e.events = append(e.events, Event{
+						Kind: Kind(l.Kind), Name: l.Name, Version: l.Version, Digest: l.Digest, Generation: l.Generation, Code: Code(l.Code), Reason: l.Reason, Err: l.Err,
+					})
+					if l.Kind == loader.Reverted {
+						e.back = l.InForce
+					}
 				}
 			},
 		})

@@ -26,7 +26,7 @@ type commands struct {
 	// hear is told of every change that came in force or was refused; it is
 	// set before the daemon listens.
 	mu   sync.Mutex
-	hear func(loader.Event)
+	hear func([]loader.Event)
 	// early are the events before anybody heard.
 	early []loader.Event
 }
@@ -56,29 +56,29 @@ func openCommands(dir string, list []string) (*commands, error) {
 	return c, nil
 }
 
-// notify hands an event of the loader on.
-func (c *commands) notify(e loader.Event) {
-	sayEvent(e)
+// notify hands events of the loader on.
+func (c *commands) notify(events []loader.Event) {
+	sayEvents(events)
 	c.mu.Lock()
 	hear := c.hear
 	if hear == nil {
-		c.early = append(c.early, e)
+		c.early = append(c.early, events...)
 	}
 	c.mu.Unlock()
 	if hear != nil {
-		hear(e)
+		hear(events)
 	}
 }
 
 // listen tells f of every event, those that were before it first.
-func (c *commands) listen(f func(loader.Event)) {
+func (c *commands) listen(f func([]loader.Event)) {
 	c.mu.Lock()
 	c.hear = f
 	early := c.early
 	c.early = nil
 	c.mu.Unlock()
-	for _, e := range early {
-		f(e)
+	if len(early) > 0 {
+		f(early)
 	}
 }
 
@@ -149,7 +149,7 @@ func (c *commands) Ended(cmd daemon.Command, r *runner.Report) {
 	back, err := c.set.Ended(cmd.Plan, r.Run, violation)
 	r.Counted, r.RevertedTo = err == nil, back
 	if err != nil {
-		c.notify(loader.Event{Kind: loader.Damaged, Name: cmd.Plan.Command, Reason: err.Error(), Err: err})
+		c.notify([]loader.Event{{Kind: loader.Damaged, Name: cmd.Plan.Command, Reason: err.Error(), Err: err}})
 	}
 }
 

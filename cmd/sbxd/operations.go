@@ -318,17 +318,21 @@ func (reports) Refused(daemon.Refusal)                      {}
 func (reports) Reloaded(daemon.Reload)                      {}
 
 // notify takes the loader's events.
-func (o *operations) notify(e loader.Event) {
-	c, ok := changeOf(e)
-	if !ok {
-		return
+func (o *operations) notify(events []loader.Event) {
+	var changes []observe.Change
+	for _, e := range events {
+		if c, ok := changeOf(e); ok {
+			changes = append(changes, c)
+		}
 	}
-	o.desk.Changed(c)
-	switch c.Kind {
-	case admin.NotTaken, admin.Distrusted:
-		o.metrics.Reloaded(daemon.Reload{Rejected: map[string]string{c.Command: c.Reason}, Time: time.Now()})
-	case admin.Registered, admin.Replaced, admin.Rebuilt, admin.RetiredKind:
-		o.metrics.Reloaded(daemon.Reload{Changed: []string{c.Command}, Time: time.Now()})
+	o.desk.Changed(changes...)
+	for _, c := range changes {
+		switch c.Kind {
+		case admin.NotTaken, admin.Distrusted:
+			o.metrics.Reloaded(daemon.Reload{Rejected: map[string]string{c.Command: c.Reason}, Time: time.Now()})
+		case admin.Registered, admin.Replaced, admin.Rebuilt, admin.RetiredKind:
+			o.metrics.Reloaded(daemon.Reload{Changed: []string{c.Command}, Time: time.Now()})
+		}
 	}
 }
 

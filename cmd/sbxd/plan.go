@@ -47,10 +47,16 @@ func load(exec bool, registry, policyName string, words []string) (*plan.Plan, [
 // loaderOptions are those of a load for one caller, who reads what happens on
 // stderr.
 func loaderOptions() loader.Options {
-	return loader.Options{Prover: loader.Subprocess{}, Notify: sayEvent}
+	return loader.Options{Prover: loader.Subprocess{}, Notify: sayEvents}
 }
 
 // sayEvent tells the caller what a load changed, or did not let change.
+func sayEvents(events []loader.Event) {
+	for _, e := range events {
+		sayEvent(e)
+	}
+}
+
 func sayEvent(e loader.Event) {
 	text := e.Name
 	if e.Version != "" {

@@ -93,26 +93,32 @@ type Log struct {
 	done  chan struct{}
 }
 
-// Append writes one record and returns its sequence number. An error means
-// that the record is not in the log: what it was to tell of must not happen.
+// Append writes records, one after the other, and returns the sequence number of
+// the last, 0 for none. Those that must be on the disk go there together: ten
+// thousand changes at once wait for one flush. An error means that not all of
+// the records are in the log: what they were to tell of must not happen.
 // After an error of the disk that leaves the file's content unknown, every
 // further Append returns that error.
-func (l *Log) Append(r Record) (uint64, error) {
-	body, err := r.body()
-	if err != nil {
-		return 0, err
+func (l *Log) Append(records ...Record) (seq uint64, err error) {
+	if len(records) == 0 {
+		return 0, nil
 	}
-	if len(body) > MaxLine-256 {
-		r.Violations, r.Degraded, r.Truncated = nil, nil, true
-		if body, err = r.body(); err != nil {
-			return 0, err
+	flush := l.opt.SyncEach
+	for i := range records {
+		body, lineErr := records[i].line()
+		if lineErr == nil {
+			seq, lineErr = l.write(body) // also after an error: what is missed is counted
 		}
+		if err == nil {
+			err = lineErr
+		}
+		flush = flush || records[i].Event.durable()
 	}
-	seq, err := l.write(body)
 	if err != nil {
+		l.flushSoon() // what is there of the others
 		return 0, fmt.Errorf("write audit log: %w", err)
 	}
-	if l.opt.SyncEach || r.Event.durable() {
+	if flush {
 		if err := l.syncTo(seq); err != nil {
 			return 0, fmt.Errorf("write audit log: %w", err)
 		}
@@ -128,6 +134,16 @@ func (l *Log) flushSoon() {
 	case l.dirty <- struct{}{}:
 	default:
 	}
+}
+
+// line is the record's body, with what does not fit left out.
+func (r Record) line() ([]byte, error) {
+	body, err := r.body()
+	if err == nil && len(body) > MaxLine-256 {
+		r.Violations, r.Degraded, r.Truncated = nil, nil, true
+		body, err = r.body()
+	}
+	return body, err
 }
 
 // Head is the newest line's sequence number and hash.

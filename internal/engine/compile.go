@@ -11,9 +11,10 @@ import (
 
 // Compile makes the plan. It is pure: the same input gives the same plan, on
 // every host. The error is an *Error.
-func Compile(in Input) (*plan.Plan, error) { return compileWith(in, compileFilter) }
+func Compile(in Input) (*plan.Plan, error) { return (*Filters)(nil).Compile(in) }
 
-func compileWith(in Input, compileFilter func(filter.Ruleset) (filter.Program, error)) (*plan.Plan, error) {
+// Compile is [Compile] with what is remembered.
+func (f *Filters) Compile(in Input) (*plan.Plan, error) {
 	if err := refuseUnbuilt(&in); err != nil {
 		return nil, err
 	}
@@ -26,11 +27,11 @@ func compileWith(in Input, compileFilter func(filter.Ruleset) (filter.Program, e
 	if err != nil {
 		return nil, err
 	}
-	rs, err := Ruleset(in)
+	rules, err := rulesetOf(&in)
 	if err != nil {
 		return nil, err
 	}
-	program, err := compileFilter(rs)
+	program, err := f.program(rules)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +60,7 @@ func compileWith(in Input, compileFilter func(filter.Ruleset) (filter.Program, e
 	if !slices.ContainsFunc(v.steps, func(s plan.Step) bool { return s.Path == "/tmp" || s.Flags&plan.SourceCwd != 0 }) {
 		p.Chdir = "/" // there is no /tmp to start in
 	}
-	if p.Capabilities, err = capabilities(&in, &rs); err != nil {
+	if p.Capabilities, err = capabilities(&in, rules); err != nil {
 		return nil, err
 	}
 	if p.Env, err = environment(&in); err != nil {
@@ -80,16 +81,22 @@ func compileWith(in Input, compileFilter func(filter.Ruleset) (filter.Program, e
 // Ruleset returns what Compile gives to the filter compiler, for `show`,
 // `why` and `analyze`.
 func Ruleset(in Input) (filter.Ruleset, error) {
-	families, err := families(&in)
+	rules, err := rulesetOf(&in)
 	if err != nil {
 		return filter.Ruleset{}, err
 	}
-	return ruleset(rulesetInput{
+	return ruleset(rules)
+}
+
+// rulesetOf is what the ruleset of in depends on.
+func rulesetOf(in *Input) (rulesetInput, error) {
+	families, err := families(in)
+	return rulesetInput{
 		arch: in.Arch, syscalls: in.Policy.Syscalls, families: families,
-		execOnce: execOnce(&in) || execRefused(in.Arch, in.Policy.Syscalls),
+		execOnce: execOnce(in) || execRefused(in.Arch, in.Policy.Syscalls),
 		denyWX:   denyWriteExecute(&in.Policy),
 		mdwe:     in.Features.Has("mdwe"),
-	})
+	}, err
 }
 
 // denyWriteExecute is on unless a policy says otherwise in so many words.

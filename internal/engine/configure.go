@@ -13,10 +13,10 @@ import (
 )
 
 // configure takes what the host's configuration says about every run, c, or
-// that of [config.Path] when c is nil.
-func configure(in *Input, c *config.Config) error {
+// that of [config.Path] as s sees it when c is nil.
+func configure(in *Input, c *config.Config, s *Survey) error {
 	if c == nil {
-		own, err := config.Load()
+		own, err := s.configuration()
 		if err != nil {
 			e := &Error{Status: StatusSetup, Msg: "read the configuration", Err: err}
 			var owner *safefs.OwnerError

@@ -2,44 +2,39 @@ package engine
 
 import (
 	"crypto/sha256"
-	"encoding/json"
+	"fmt"
 	"sync"
 
 	"github.com/sbx-project/sbx/internal/filter"
-	"github.com/sbx-project/sbx/internal/plan"
 )
 
 // maxFilters bounds how many compiled filters are remembered. One has some
 // 4 KiB; a registry of 10,000 bundles has some 50 policies.
 const maxFilters = 1024
 
-// Filters remembers compiled filters by their rulesets: compiling one, and
-// having libseccomp agree to it, is nine tenths of making a plan. The zero
-// value is empty; nil remembers nothing. It is safe for concurrent use.
+// Filters remembers compiled filters by what their rulesets are made of:
+// making the ruleset, compiling it and having libseccomp agree is nine tenths
+// of making a plan. The zero value is empty; nil remembers nothing. It is safe
+// for concurrent use.
 type Filters struct {
 	mu       sync.Mutex
 	programs map[[sha256.Size]byte]filter.Program
 }
 
-// Compile is [Compile] with what is remembered.
-func (f *Filters) Compile(in Input) (*plan.Plan, error) { return compileWith(in, f.compile) }
-
-func (f *Filters) compile(rs filter.Ruleset) (filter.Program, error) {
+// program is the compiled filter of the ruleset that in makes.
+func (f *Filters) program(in rulesetInput) (filter.Program, error) {
 	if f == nil {
-		return compileFilter(rs)
+		return in.compile()
 	}
-	text, err := json.Marshal(rs) // maps in the order of their keys: one text for one ruleset
-	if err != nil {
-		return filter.Program{}, bug(err)
-	}
-	key := sha256.Sum256(text)
+	key := in.key()
 	f.mu.Lock()
 	p, ok := f.programs[key]
 	f.mu.Unlock()
 	if ok {
 		return p, nil
 	}
-	if p, err = compileFilter(rs); err != nil {
+	p, err := in.compile()
+	if err != nil {
 		return p, err
 	}
 	f.mu.Lock()
@@ -49,4 +44,22 @@ func (f *Filters) compile(rs filter.Ruleset) (filter.Program, error) {
 	}
 	f.programs[key] = p
 	return p, nil
+}
+
+func (in rulesetInput) compile() (filter.Program, error) {
+	rs, err := ruleset(in)
+	if err != nil {
+		return filter.Program{}, err
+	}
+	return compileFilter(rs)
+}
+
+// key names the input: two with one key make one ruleset. Where a call is
+// written decides nothing.
+func (in rulesetInput) key() [sha256.Size]byte {
+	in.syscalls = in.syscalls.Unplaced()
+	// Every field, of this type and those in it, with its name: none is left
+	// out. There is no pointer among them, and maps are in the order of their
+	// keys (fmt).
+	return sha256.Sum256(fmt.Appendf(nil, "%#v", in))
 }

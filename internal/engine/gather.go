@@ -55,8 +55,9 @@ type Request struct {
 	NamesUsers bool
 	// Features are those of the host, from feature.Probe.
 	Features feature.Set
-	// Resolver finds libraries; nil: a new one for this host.
-	Resolver *elfclosure.Resolver
+	// Survey is the look at the host that the request shares with others of the
+	// same load; nil: one of its own.
+	Survey *Survey
 }
 
 // defaultPath is searched where the policy sets no PATH.
@@ -71,26 +72,21 @@ func Gather(r Request) (Input, error) {
 		Args: r.Args, BundleDir: r.BundleDir, Stamps: r.Stamps,
 		Declared: r.Declared, Params: r.Params, Summary: r.Summary,
 	}
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return in, &Error{Status: StatusSetup, Msg: "read the boot id", Err: err}
+	s := r.Survey
+	if s == nil {
+		s = &Survey{}
 	}
-	in.BootID = strings.TrimSpace(string(boot))
+	if err := s.look(); err != nil {
+		return in, err
+	}
+	in.BootID = s.boot
+	var err error
 	if r.BundleDir != "" {
 		if in.BundleDir, err = filepath.EvalSymlinks(r.BundleDir); err != nil {
 			return in, &Error{Status: StatusSetup, Msg: "open the bundle", Err: err}
 		}
 	}
-	res := elfclosure.Resolver{}
-	if r.Resolver != nil {
-		res = *r.Resolver
-	} else {
-		n, err := elfclosure.New()
-		if err != nil {
-			return in, &Error{Status: StatusSetup, Msg: "read the loader's cache", Err: err}
-		}
-		res = *n
-	}
+	res := s.libs
 	if dirs, ok := r.Policy.Env.Set["LD_LIBRARY_PATH"]; ok {
 		for _, dir := range filepath.SplitList(dirs) {
 			if filepath.IsAbs(dir) {
@@ -98,20 +94,21 @@ func Gather(r Request) (Input, error) {
 			}
 		}
 	}
-	if in.Program, err = program(r, in.BundleDir, &res); err != nil {
+	if in.Program, err = s.program(r, in.BundleDir, &res); err != nil {
 		return in, err
 	}
-	if in.Host, err = lookAtHost(&in, &res); err != nil {
+	if in.Host, err = lookAtHost(&in, &res, s.cache); err != nil {
 		return in, err
 	}
 	if in.User, err = identity(&r, in.Host.stamp); err != nil {
 		return in, err
 	}
-	return in, configure(&in, r.Config)
+	return in, configure(&in, r.Config, s)
 }
 
-// lookAtHost gathers the facts about files.
-func lookAtHost(in *Input, res *elfclosure.Resolver) (Host, error) {
+// lookAtHost gathers the facts about files. cache is the stamp of the loader's
+// cache that res has; without a path there is none.
+func lookAtHost(in *Input, res *elfclosure.Resolver, cache plan.Stamp) (Host, error) {
 	h := Host{Paths: map[string]PathFact{}, Ways: map[string][]string{}, Exec: map[string]ExecFact{}}
 	for _, name := range []string{"/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin"} {
 		st, err := os.Lstat(name)
@@ -168,7 +165,7 @@ func lookAtHost(in *Input, res *elfclosure.Resolver) (Host, error) {
 			}
 		}
 	}
-	if err := h.executables(in, res); err != nil {
+	if err := h.executables(in, res, cache); err != nil {
 		return h, err
 	}
 	return h, nil
@@ -212,7 +209,7 @@ func (h *Host) look(p string, pos policy.Pos) error {
 }
 
 // executables looks at filesystem.exec and at the loader's own files.
-func (h *Host) executables(in *Input, res *elfclosure.Resolver) error {
+func (h *Host) executables(in *Input, res *elfclosure.Resolver, cache plan.Stamp) error {
 	libs := slices.Clone(in.Program.Closure.Libs)
 	dynamic := in.Program.Closure.Loader.Path != ""
 	for _, r := range in.Policy.Filesystem.Exec {
@@ -262,14 +259,11 @@ func (h *Host) executables(in *Input, res *elfclosure.Resolver) error {
 	if st, err := os.Stat("/etc/alternatives"); err == nil {
 		h.AlternativesExist = st.IsDir()
 	}
-	if dynamic {
-		_, err := os.Stat(pathCache)
-		h.LoaderCache = err == nil
+	if dynamic && cache.Path != "" {
+		h.LoaderCache = true
 		// Every library that comes, goes or is replaced by a package is
 		// followed by ldconfig(8), which writes a new file.
-		if err := h.stamp(pathCache); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return &Error{Status: StatusSetup, Msg: "look at the loader's cache", Err: err}
-		}
+		h.Stamps = append(h.Stamps, cache)
 	}
 	return nil
 }

@@ -70,9 +70,9 @@ func identity(r *Request, stamp func(string) error) (plan.User, error) {
 	return u, nil
 }
 
-// capabilities returns the bits of those that the policy lists. rs is the
-// policy's ruleset.
-func capabilities(in *Input, rs *filter.Ruleset) (uint64, error) {
+// capabilities returns the bits of those that the policy lists. rules are what
+// the policy's ruleset is made of.
+func capabilities(in *Input, rules rulesetInput) (uint64, error) {
 	var bits uint64
 	p := &in.Policy
 	for _, name := range p.Capabilities {
@@ -87,6 +87,10 @@ func capabilities(in *Input, rs *filter.Ruleset) (uint64, error) {
 	}
 	if !slices.Contains(p.Capabilities, "CAP_SYS_ADMIN") {
 		return bits, nil
+	}
+	rs, err := ruleset(rules)
+	if err != nil {
+		return 0, err
 	}
 	// An ordinary user's run owns its mount namespace through its user
 	// namespace: it could make writable what is shown read-only, and uncover

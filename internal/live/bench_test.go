@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sbx-project/sbx/internal/loader"
 	"github.com/sbx-project/sbx/registry/watch"
 )
@@ -86,4 +88,37 @@ func BenchmarkChange(b *testing.B) {
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+}
+
+// BenchmarkTogether: fifty bundles of a hundred change together, as those do
+// that follow each other too closely to settle; the processor time of the whole
+// process for each of them.
+func BenchmarkTogether(b *testing.B) {
+	const all, together = 100, 50
+	f := newFixture(b)
+	f.fill(all)
+	f.start()
+	b.Cleanup(f.stop)
+	before, changes := processorTime(b), 0
+	for n := 0; b.Loop(); n++ {
+		version := fmt.Sprintf("1.1.%d", n)
+		for i := range together {
+			name := fmt.Sprintf("c%d", (n*together+i)%all)
+			f.put(name, manifest(name, version, ""))
+		}
+		for i := range together {
+			f.version(fmt.Sprintf("c%d", (n*together+i)%all), version)
+		}
+		changes += together
+	}
+	b.ReportMetric(float64((processorTime(b)-before).Microseconds())/1000/float64(changes), "cpu-ms/change")
+}
+
+// processorTime is what this process has used so far.
+func processorTime(b *testing.B) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -199,7 +199,7 @@ func (c *changing) restart(kill int, names []string) {
 	}
 	for _, name := range names {
 		var told []loader.Event
-		p, _, _, err := loader.Run(c.dir(), strings.Split(name, "."), loader.Options{Notify: func(e loader.Event) { told = append(told, e) }})
+		p, _, _, err := loader.Run(c.dir(), strings.Split(name, "."), loader.Options{Notify: func(es []loader.Event) { told = append(told, es...) }})
 		if err != nil {
 			if c.seen[name] > 0 || !c.broken[name] {
 				c.t.Errorf("kill %d: %s: %v", kill, name, err)

@@ -27,7 +27,7 @@ import (
 
 // Options say how a Set works. The zero value is what a daemon wants.
 type Options struct {
-	// Loader is passed on; Notify is told of every event, one at a time.
+	// Loader is passed on; Notify is called by one at a time.
 	Loader loader.Options
 	// Settle is how long a file must be left alone before it is looked at;
 	// 0: watch.DefaultSettle.

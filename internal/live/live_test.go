@@ -61,10 +61,10 @@ func (f *fixture) start() {
 
 func (f *fixture) stop() { f.must(f.set.Close()) }
 
-func (f *fixture) note(e loader.Event) {
+func (f *fixture) note(events []loader.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.events = append(f.events, e)
+	f.events = append(f.events, events...)
 }
 
 // count tells how many events of a kind a command has had.

@@ -14,7 +14,6 @@ import (
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/internal/state"
 	"github.com/sbx-project/sbx/registry"
-	"github.com/sbx-project/sbx/registry/life"
 	"github.com/sbx-project/sbx/registry/watch"
 )
 
@@ -47,6 +46,10 @@ type source struct {
 	// left is the loader since which everything of others is withdrawn; of the
 	// goroutine of watch.
 	left *loader.Loader
+
+	// published is the loader whose snapshot was published as a whole; under
+	// Set.mu. What it changes from there on is published by name.
+	published *loader.Loader
 }
 
 // opened is a registry's directory and the loader that holds its state. Both
@@ -116,6 +119,7 @@ func (s *source) changed(f func(*loader.Loader) (map[string]*loader.Result, erro
 	results, err := f(s.loader())
 	// Also after an error: what is durable is in force, whatever came then.
 	s.publish(results)
+	s.loader().Tidy()
 	return results, err
 }
 
@@ -130,8 +134,8 @@ func (s *source) scan(paths []string) ([]string, error) {
 	if !ok {
 		return s.builtin()
 	}
-	if s.illegal {
-		paths = nil // what made it so lies anywhere
+	if s.illegal || s.listing == nil {
+		paths = nil // what made it so, or what was not seen, lies anywhere
 	}
 	o := registry.ScanOptions{Paths: paths, Read: paths == nil && time.Since(s.read) > readEvery}
 	listing, changes, err := registry.Scan(dir, s.listing, o)
@@ -142,16 +146,16 @@ func (s *source) scan(paths []string) ([]string, error) {
 		s.read = time.Now()
 	}
 	s.illegal = false
-	for item := range listing.All() {
+	names := map[string]bool{}
+	commands := s.loader().Snapshot().Commands
+	// What was illegal before is changed for a scan that follows one that found
+	// it so: that one's listing was not kept.
+	for _, name := range slices.Concat(changes.Appeared, changes.Changed) {
+		item, _ := listing.Get(name)
 		if errors.Is(item.Err, registry.ErrTree) {
 			s.illegal = true
 			return nil, fmt.Errorf("nothing of %q is loaded: %w", s.place().Path, item.Err)
 		}
-	}
-	names := map[string]bool{}
-	commands := s.loader().Snapshot().Commands
-	for _, name := range slices.Concat(changes.Appeared, changes.Changed) {
-		item, _ := listing.Get(name)
 		c := commands[name]
 		if s.listing != nil || item.Err != nil || c.InForce != item.Digest || c.Refusal != "" {
 			names[name] = true
@@ -160,14 +164,16 @@ func (s *source) scan(paths []string) ([]string, error) {
 	for _, name := range changes.Vanished {
 		names[name] = true
 	}
-	for name, c := range commands {
-		item, there := listing.Get(name)
-		switch {
-		case !there && (c.InForce != "" || c.Refusal != ""):
-			names[name] = true
-		case there && paths == nil && c.InForce != item.Digest:
-			if r, ok := c.Revision(item.Digest); ok && r.HostCause {
+	if paths == nil {
+		for name, c := range commands {
+			item, there := listing.Get(name)
+			switch {
+			case !there && (c.InForce != "" || c.Refusal != ""):
 				names[name] = true
+			case there && c.InForce != item.Digest:
+				if r, ok := c.Revision(item.Digest); ok && r.HostCause {
+					names[name] = true
+				}
 			}
 		}
 	}
@@ -279,81 +285,6 @@ func (s *source) load(names []string) (map[string]*loader.Result, error) {
 		s.refused[name] = true
 	}
 	return results, nil
-}
-
-// publish swaps in a view with what the loader has now.
-func (s *source) publish(results map[string]*loader.Result) {
-	s.set.mu.Lock()
-	defer s.set.mu.Unlock()
-	view := s.set.table.View()
-	changes := map[string]*Entry{}
-	for name, c := range s.loader().Snapshot().Commands {
-		old, ok := view.Get(name)
-		r := results[name]
-		if r != nil && r.Plan != nil && !means(r.Plan, c) {
-			r = nil // an operator's act came between the change and here
-		}
-		if ok && r == nil && old.source == s && old.loader == s.loader() && same(old.Command, c) && (old.plan.Load() == nil || means(old.plan.Load(), c)) {
-			continue
-		}
-		if ok && old.source != s && s.after(old.source) {
-			continue // an earlier registry has it
-		}
-		if c.InForce == "" && c.Refusal == "" && (r == nil || errors.Is(r.Err, registry.ErrNotFound)) {
-			if ok && old.source == s {
-				changes[name] = s.next(name)
-			}
-			continue
-		}
-		e := &Entry{Name: name, Command: c, Registry: s.place().Path, source: s, loader: s.loader(), made: time.Now()}
-		if r != nil && r.Plan != nil {
-			e.plan.Store(r.Plan)
-		} else if r != nil {
-			e.err = r.Err
-		}
-		changes[name] = e
-	}
-	if len(changes) > 0 {
-		s.set.table.Swap(view.With(changes))
-	}
-}
-
-// means tells whether a plan is that of what a command has in force.
-func means(p *plan.Plan, c life.Command) bool {
-	if p.Refusal != "" || c.Refusal != "" {
-		return p.Refusal == c.Refusal
-	}
-	return p.Revision == c.InForce
-}
-
-// same tells whether an entry of a can stand for b, and its runs are counted
-// as those of b are.
-func same(a, b life.Command) bool {
-	was, _ := a.Current()
-	is, _ := b.Current()
-	return a.Generation == b.Generation && a.InForce == b.InForce && a.Refusal == b.Refusal && a.Floor == b.Floor &&
-		slices.EqualFunc(a.Revisions, b.Revisions, func(a, b life.Revision) bool { return a.Digest == b.Digest && a.State == b.State }) &&
-		(was.Runs == 0) == (is.Runs == 0)
-}
-
-// after tells whether s comes later than other.
-func (s *source) after(other *source) bool {
-	return slices.Index(s.set.registries, s) > slices.Index(s.set.registries, other)
-}
-
-// next is the entry of a name in the registries after s; nil for none.
-func (s *source) next(name string) *Entry {
-	later := false
-	for _, other := range s.set.registries {
-		if other == s {
-			later = true
-			continue
-		}
-		if c, ok := other.loader().Snapshot().Commands[name]; later && ok && (c.InForce != "" || c.Refusal != "") {
-			return &Entry{Name: name, Command: c, Registry: other.place().Path, source: other, loader: other.loader()}
-		}
-	}
-	return nil
 }
 
 // watch loads what changes until the Set is closed.
@@ -475,6 +406,6 @@ func (s *source) forget() {
 
 func (s *source) report(e loader.Event) {
 	if n := s.set.options.Loader.Notify; n != nil {
-		n(e)
+		n([]loader.Event{e})
 	}
 }

@@ -43,11 +43,13 @@ func TestViolationsAfterProbationMakeNoGeneration(t *testing.T) {
 	s := newShop(t)
 	p := s.settled()
 	told := map[string]int{}
-	l, err := OpenFor(s.place, Options{Registries: []string{s.place.Path}, Notify: func(e Event) {
-		if e.Kind != Violated || e.Name != "tool" || e.Version != "1.0.0" || e.InForce != "1.0.0" || e.Reason != "ptrace" {
-			t.Errorf("%+v", e)
+	l, err := OpenFor(s.place, Options{Registries: []string{s.place.Path}, Notify: func(events []Event) {
+		for _, e := range events {
+			if e.Kind != Violated || e.Name != "tool" || e.Version != "1.0.0" || e.InForce != "1.0.0" || e.Reason != "ptrace" {
+				t.Errorf("%+v", e)
+			}
+			told[e.Run]++
 		}
-		told[e.Run]++
 	}})
 	s.must(err)
 	defer l.Close()

@@ -44,9 +44,9 @@ type Options struct {
 	Earlier []Place
 	// Prover runs checks; nil: a bundle with checks is rejected.
 	Prover Prover
-	// Notify is told of every change, in order, under the Loader's lock; nil:
-	// nobody.
-	Notify func(Event)
+	// Notify is told of every change, in order, under the Loader's lock; what one
+	// change came to it is told together, which may be thousands. nil: nobody.
+	Notify func([]Event)
 	// By says who makes the changes, for the history; empty: the user's name.
 	By string
 	// InFlight tells whether runs still use a stored bundle that nothing
@@ -78,6 +78,11 @@ type Loader struct {
 	sealed bool
 	// inForce is for who only looks: a change may go on for long.
 	inForce atomic.Pointer[chain.Snapshot]
+	// moved are the commands that a change has touched since Moved.
+	moved struct {
+		mu    sync.Mutex
+		names map[string]bool
+	}
 	// counted are the commands of the snapshot with the runs that only the
 	// journal has.
 	counted atomic.Pointer[map[string]life.Command]
@@ -85,6 +90,9 @@ type Loader struct {
 	seen atomic.Pointer[sign.Trust]
 
 	filters engine.Filters
+	// survey is the look at the host of the change that goes on; nil: each
+	// plan looks by itself.
+	survey *engine.Survey
 
 	mu     sync.Mutex
 	closed bool
@@ -104,6 +112,8 @@ type Loader struct {
 	// torn counts how often in a row a command could not be read because it was
 	// being replaced.
 	torn map[string]int
+	// litter: it is time to collect.
+	litter bool
 	// guestStamp is that of guest's newest generation, taken before guest was
 	// read: what its owner decides later makes a plan stale.
 	guestStamp []plan.Stamp
@@ -211,6 +221,7 @@ func (l *Loader) foreign() bool { return l.place.Owner != uint32(os.Geteuid()) }
 func (l *Loader) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.tidy()
 	var errs []error
 	for _, c := range []*chain.Chain{l.chain, l.guest} {
 		if c != nil {
@@ -277,6 +288,9 @@ func (l *Loader) Load(names ...string) (map[string]*Result, error) {
 func (l *Loader) change(f func(*batch) error) (map[string]*Result, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.tidy()
+	l.survey = &engine.Survey{}
+	defer func() { l.survey = nil }()
 	b, err := l.newBatch()
 	if err != nil {
 		return nil, err
@@ -318,6 +332,7 @@ func (b *batch) commit() error {
 		}
 		l.snap = next
 		l.inForce.Store(next)
+		l.move(b.changed)
 	}
 	if b.journal != nil && (!b.counts || b.journal.Full) {
 		if err := b.journal.Done(); err != nil {
@@ -348,14 +363,14 @@ func (b *batch) commit() error {
 			l.told[run] = true
 		}
 	}
-	for _, e := range b.events {
-		if e.Generation == 0 || b.waits() {
+	for i := range b.events {
+		if e := &b.events[i]; e.Generation == 0 || b.waits() {
 			e.Generation = l.snap.Generation
 		}
-		l.notify(e)
 	}
-	if !b.waits() {
-		l.collect(b.generation)
+	l.notify(b.events...)
+	if !b.waits() && b.generation%collectEvery == 0 {
+		l.litter = true
 	}
 	return nil
 }
@@ -363,21 +378,6 @@ func (b *batch) commit() error {
 // manyPlans is how many plans one change writes. A start with thousands of
 // bundles would write megabytes that nobody may ever read.
 const manyPlans = 64
-
-// collectEvery is how many generations come between two collections of what
-// is stored and no longer used.
-const collectEvery = 8
-
-// collect removes stored bytes that no kept generation uses. What cannot be
-// removed stays for the next time.
-func (l *Loader) collect(generation uint64) {
-	if l.chain == nil || generation%collectEvery != 0 {
-		return
-	}
-	if err := l.chain.Collect(l.options.InFlight); err != nil {
-		l.notify(Event{Kind: Damaged, Reason: "collect what is stored: " + err.Error(), Err: err})
-	}
-}
 
 // mend removes the plans of the newest generation where the change that made
 // it was cut off: they may be those of the generation before. It comes before
@@ -454,11 +454,7 @@ func (l *Loader) keepPlan(name string, r *Result) error {
 	return err
 }
 
-func (l *Loader) notify(e Event) {
-	if l.options.Notify != nil {
-		l.options.Notify(e)
-	}
-}
+func (l *Loader) notify(events ...Event) { l.options.notify(events...) }
 
 // userName is the name of the effective user, or his uid.
 func userName() string {

@@ -240,12 +240,14 @@ func Settle(flag, key, name string, o Options) (version string, err error) {
 			continue
 		}
 		notify := o.Notify
-		o.Notify = func(e Event) {
-			if e.Name == name && e.Kind == Reverted {
-				version = e.InForce
+		o.Notify = func(events []Event) {
+			for _, e := range events {
+				if e.Name == name && e.Kind == Reverted {
+					version = e.InForce
+				}
 			}
 			if notify != nil {
-				notify(e)
+				notify(events)
 			}
 		}
 		o.Earlier = before(places, place)
@@ -296,8 +298,8 @@ func retire(places []Place, words []string, o Options) (r *Result, used int) {
 	return results[f.name], used
 }
 
-func (o *Options) notify(e Event) {
-	if o.Notify != nil {
-		o.Notify(e)
+func (o *Options) notify(events ...Event) {
+	if o.Notify != nil && len(events) > 0 {
+		o.Notify(events)
 	}
 }

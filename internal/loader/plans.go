@@ -26,7 +26,7 @@ func (l *Loader) compile(b *registry.Bundle, generation uint64, stamps []plan.St
 	if err != nil {
 		return nil, err
 	}
-	req.Stamps = stamps
+	req.Stamps, req.Survey = stamps, l.survey
 	req.NamesUsers = l.place.Path != "" && l.place.Owner == 0
 	p, err := compileWith(&l.filters, req)
 	if err != nil {
@@ -106,7 +106,16 @@ func (l *Loader) store(b *registry.Bundle) (*registry.Bundle, error) {
 	if err := l.chain.Put(b, open, b.Signature); err != nil {
 		return nil, err
 	}
-	return l.stored(b.Manifest.Name, b.Digest)
+	raw, err := l.chain.Read(b.Manifest.Name, b.Digest)
+	if err != nil {
+		return nil, err
+	}
+	// The digest says that these are the bytes that b was parsed from.
+	stored := raw.Parsed(b.Manifest)
+	if len(stored.Files) == 0 {
+		stored.Dir = ""
+	}
+	return &stored, nil
 }
 
 // stored reads a bundle from the store again. One that shipped no files is

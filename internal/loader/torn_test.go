@@ -40,7 +40,7 @@ func TestTorn(t *testing.T) {
 	place := s.place
 	place.Source = source
 	var events []Event
-	l, err := OpenFor(place, Options{Registries: []string{place.Path}, Notify: func(e Event) { events = append(events, e) }})
+	l, err := OpenFor(place, Options{Registries: []string{place.Path}, Notify: func(e []Event) { events = append(events, e...) }})
 	s.must(err)
 	defer l.Close()
 	load := func(torn int, cause error) *Result {

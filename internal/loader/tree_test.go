@@ -22,7 +22,7 @@ func (s *shop) needs(name, version string, others ...string) {
 // inForce are the versions in force after a load of names.
 func (s *shop) inForce(names ...string) (text string, results map[string]*Result, events []Event) {
 	s.t.Helper()
-	l, err := OpenFor(s.place, Options{Registries: []string{s.place.Path}, Notify: func(e Event) { events = append(events, e) }})
+	l, err := OpenFor(s.place, Options{Registries: []string{s.place.Path}, Notify: func(es []Event) { events = append(events, es...) }})
 	s.must(err)
 	defer l.Close()
 	results, err = l.Load(names...)
@@ -140,7 +140,7 @@ func TestRequiredIsTakenAway(t *testing.T) {
 	s.inForce("a", "b")
 	s.must(os.Remove(s.base + "/registry/b.yaml"))
 	var said []Event
-	p, _, used, err := Run(s.place.Path, []string{"b", "x"}, Options{Notify: func(e Event) { said = append(said, e) }})
+	p, _, used, err := Run(s.place.Path, []string{"b", "x"}, Options{Notify: func(es []Event) { said = append(said, es...) }})
 	if err != nil || p.Command != "b" || p.Version != "1.0.0" || used != 1 || len(said) != 1 || !errors.Is(said[0].Err, registry.ErrRequires) {
 		t.Errorf("%+v, %v, %+v", p, err, said)
 	}
@@ -209,5 +209,33 @@ func TestHeldManifests(t *testing.T) {
 	}
 	if now, _, _ := s.inForce(names...); strings.Count(now, "1.0.0") != len(names) {
 		t.Errorf("in force: %s", now)
+	}
+}
+
+// TestOneChangeIsToldAtOnce: what a change came to is told together, so that
+// who must make it durable waits once.
+func TestOneChangeIsToldAtOnce(t *testing.T) {
+	s := newShop(t)
+	var told [][]Event
+	l, err := OpenFor(s.place, Options{Registries: []string{s.place.Path}, Notify: func(events []Event) { told = append(told, events) }})
+	s.must(err)
+	defer l.Close()
+	s.put("a", "1.0.0")
+	s.put("b", "1.0.0")
+	s.put("c", "1.0.0")
+	_, err = l.Load("a", "b", "c")
+	s.must(err)
+	if len(told) != 1 || len(told[0]) != 3 {
+		t.Fatalf("told %v", told)
+	}
+	for i, name := range []string{"a", "b", "c"} {
+		if e := told[0][i]; e.Name != name || e.Kind != Registered || e.Generation != 1 {
+			t.Errorf("%+v", e)
+		}
+	}
+	_, err = l.Load("a", "b", "c")
+	s.must(err)
+	if len(told) != 1 {
+		t.Errorf("that nothing changed is told: %v", told)
 	}
 }

@@ -146,13 +146,14 @@ func (d *Desk) Reloaded(r daemon.Reload) {
 	if !res.Loaded {
 		rec.Verdict = 0
 	}
-	d.record(rec)
-	d.opt.Events.Publish(admin.Event{Kind: admin.Reloaded, Generation: r.Generation, Reload: &res, Time: r.Time})
+	records := []audit.Record{rec}
 	// What changed is told by Changed; what was rejected before, and still is,
 	// by nobody else.
 	for _, c := range res.Rejected {
-		d.record(audit.Record{Event: audit.Change, Command: c.Command, Generation: r.Generation, Outcome: string(admin.NotTaken), Reason: c.Reason, Verdict: c.Verdict})
+		records = append(records, audit.Record{Event: audit.Change, Command: c.Command, Generation: r.Generation, Outcome: string(admin.NotTaken), Reason: c.Reason, Verdict: c.Verdict})
 	}
+	d.record(records...)
+	d.opt.Events.Publish(admin.Event{Kind: admin.Reloaded, Generation: r.Generation, Reload: &res, Time: r.Time})
 }
 
 // Change is what happened to one command, by a change on disk, a violation or
@@ -173,9 +174,23 @@ type Change struct {
 	Reason  string
 }
 
-// Changed records what happened to one command. A change on disk counts as a
-// reload of its own in the status.
-func (d *Desk) Changed(c Change) {
+// Changed records what happened to commands at once. A change on disk counts as
+// a reload of its own in the status.
+func (d *Desk) Changed(changes ...Change) {
+	records := make([]audit.Record, len(changes))
+	for i, c := range changes {
+		records[i] = d.change(c)
+	}
+	d.record(records...)
+	for _, c := range changes {
+		d.opt.Events.Publish(admin.Event{
+			Kind: c.Kind, Command: c.Command, Run: c.Run, Version: c.Version, Revision: c.Revision, InForce: c.InForce, Generation: c.Generation, Verdict: c.Verdict, Reason: c.Reason,
+		})
+	}
+}
+
+// change is the record of one change, which the status has from here on.
+func (d *Desk) change(c Change) audit.Record {
 	event := audit.Change
 	switch c.Kind {
 	case admin.Reverted:
@@ -189,12 +204,9 @@ func (d *Desk) Changed(c Change) {
 	case admin.Registered, admin.Replaced, admin.Rebuilt, admin.RetiredKind:
 		d.keep(daemon.Reload{Generation: c.Generation, Changed: []string{c.Command}, Time: time.Now()})
 	}
-	d.record(audit.Record{
+	return audit.Record{
 		Event: event, Command: c.Command, Run: c.Run, Version: c.Version, Revision: c.Revision, Generation: c.Generation, Outcome: string(c.Kind), Verdict: c.Verdict, Reason: c.Reason, RevertedTo: c.To,
-	})
-	d.opt.Events.Publish(admin.Event{
-		Kind: c.Kind, Command: c.Command, Run: c.Run, Version: c.Version, Revision: c.Revision, InForce: c.InForce, Generation: c.Generation, Verdict: c.Verdict, Reason: c.Reason,
-	})
+	}
 }
 
 // keep remembers a reload, in the API's form.
@@ -235,8 +247,12 @@ func view(r daemon.Reload) admin.Reload {
 
 // record writes what has happened already. When it cannot be written no
 // further run starts (RunStarted), and the log of the daemon has it.
-func (d *Desk) record(r audit.Record) {
-	if _, err := d.opt.Audit.Append(r); err != nil {
+func (d *Desk) record(records ...audit.Record) {
+	_, err := d.opt.Audit.Append(records...)
+	if err == nil {
+		return
+	}
+	for _, r := range records { // which of them are there is not known
 		d.opt.Log.Error("not in the audit log", "event", r.Event, "run", r.Run, "command", r.Command, "error", err)
 	}
 }

@@ -97,6 +97,9 @@ type Chain struct {
 	parent *parent
 	// burnt is the highest number that a failed commit may have shown.
 	burnt uint64
+	// needs is what is known of what generations need: a kept one does not
+	// change.
+	needs needs
 
 	// put guards what Put leaves for the next commit.
 	put struct {
@@ -148,7 +151,7 @@ func open(dir string, mode Mode, before func(step) error) (*Chain, error) {
 	if d.root, err = safefs.OpenTrusted(d.path); err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
-	c := &Chain{disk: d, mode: mode}
+	c := &Chain{disk: d, mode: mode, needs: newNeeds()}
 	c.put.pending, c.put.suspect = map[string]int{}, map[string]bool{}
 	if mode == Exclusive {
 		if err := c.prepare(); err != nil {

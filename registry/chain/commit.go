@@ -10,7 +10,7 @@ import (
 	"github.com/sbx-project/sbx/registry/life"
 )
 
-// syncFrom is how many files of bundles are made durable one by one; for more
+// syncFrom is how many files of bundles are made durable by themselves; for more
 // one syncfs(2) is cheaper, though it waits for everybody's data.
 const syncFrom = 64
 
@@ -52,47 +52,62 @@ func (c *Chain) commit(s *Snapshot) error {
 			return err
 		}
 	}
-	if err := c.syncBundles(); err != nil {
-		return err
-	}
-	r, objects, err := c.build(s)
+	r, objects, commands, err := c.build(s)
 	if err != nil {
 		return err
-	}
-	for _, key := range sortedKeys(objects) {
-		name := path.Join(objectsDir, key)
-		temp, err := c.disk.write(name, objects[key], true)
-		if err != nil {
-			return err
-		}
-		// An object of this name that is there may be what a failed commit
-		// left, and not durable: it is replaced by the same bytes.
-		if err := c.disk.rename(temp, name); err != nil {
-			c.disk.removeAll(temp)
-			return err
-		}
-	}
-	if len(objects) > 0 {
-		if err := c.disk.syncName(opSyncDir, objectsDir); err != nil {
-			return err
-		}
 	}
 	data, err := encodeRoot(r)
 	if err != nil {
 		return err
 	}
-	if err := c.publish(r.Generation, data); err != nil {
+	flushes, err := c.putObjects(objects)
+	if err != nil {
+		return err
+	}
+	if err := c.publish(r.Generation, data, flushes); err != nil {
 		return err
 	}
 	before := c.parent
 	c.parent = &parent{root: r, sum: sum(data)}
+	c.needs.note(r, commands)
 	c.prune(before)
 	return nil
 }
 
+// putObjects writes shards, by their hash, and returns what makes them durable.
+func (c *Chain) putObjects(objects map[string][]byte) (flushes []flush, err error) {
+	for _, key := range sortedKeys(objects) {
+		name := path.Join(objectsDir, key)
+		// An object of this name that is there may be what a failed commit
+		// left, and not durable: it is replaced by the same bytes. It may also
+		// be that of a generation that is kept, so what replaces it is durable
+		// first. One of a new name is no generation's before this one's root
+		// object is there, and waits until then.
+		there, err := c.disk.exists(name)
+		if err != nil {
+			return nil, err
+		}
+		temp, err := c.disk.write(name, objects[key], there)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.disk.rename(temp, name); err != nil {
+			c.disk.removeAll(temp)
+			return nil, err
+		}
+		if !there {
+			flushes = append(flushes, flush{opSync, name})
+		}
+	}
+	if len(objects) > 0 {
+		flushes = append(flushes, flush{opSyncDir, objectsDir})
+	}
+	return flushes, nil
+}
+
 // build makes the root object and the shards that it has and its parent has
-// not, by their hash.
-func (c *Chain) build(s *Snapshot) (*root, map[string][]byte, error) {
+// not, by their hash: their bytes and their commands.
+func (c *Chain) build(s *Snapshot) (*root, map[string][]byte, map[string][]life.Command, error) {
 	r := &root{Generation: s.Generation, Time: s.Time.Round(0).UTC(), By: s.By, Why: s.Why,
 		Changed: slices.Compact(slices.Sorted(slices.Values(s.Changed))), Commands: len(s.Commands), Shards: map[string]reference{}}
 	if r.Changed == nil {
@@ -119,11 +134,11 @@ func (c *Chain) build(s *Snapshot) (*root, map[string][]byte, error) {
 			continue
 		}
 		if err := checkCommand(name, command); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		lists[n] = append(lists[n], command)
 	}
-	objects := make(map[string][]byte, len(touched))
+	objects, commands := make(map[string][]byte, len(touched)), make(map[string][]life.Command, len(touched))
 	for n := range touched {
 		delete(r.Shards, shardKey(n))
 		if len(lists[n]) == 0 {
@@ -131,28 +146,36 @@ func (c *Chain) build(s *Snapshot) (*root, map[string][]byte, error) {
 		}
 		data, err := encodeShard(lists[n])
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		hash := sum(data)
 		r.Shards[shardKey(n)] = reference{SHA256: hash, Commands: len(lists[n])}
-		objects[hash] = data
+		objects[hash], commands[hash] = data, lists[n]
 	}
 	// The count of commands that are said to be unchanged must agree with
 	// the table, which root.check compares: a name that Changed lacks is
 	// found when it came or went.
-	return r, objects, r.check()
+	return r, objects, commands, r.check()
 }
 
-// publish makes the root object appear, durably, and then the hint that names
-// it. Both are written before either is renamed, so that a full disk is met
-// before anything is visible.
-func (c *Chain) publish(generation uint64, data []byte) (err error) {
+// publish makes the root object appear, durably, after everything that it
+// names, and then the hint that names it. Both are written before either is
+// renamed, so that a full disk is met before anything is visible; and what is
+// to be durable by then is flushed at once, since a file system makes one
+// transaction of it.
+func (c *Chain) publish(generation uint64, data []byte, flushes []flush) (err error) {
 	name := generationName(generation)
-	rootTemp, err := c.disk.write(name, data, true)
+	rootTemp, err := c.disk.write(name, data, false)
 	if err != nil {
 		return err
 	}
 	hint, err := c.disk.write(currentName, hintOf(generation, sum(data)), false)
+	if err == nil {
+		err = c.flush(append(flushes, flush{opSync, rootTemp}))
+		if err != nil {
+			c.disk.removeAll(hint)
+		}
+	}
 	if err != nil {
 		c.disk.removeAll(rootTemp)
 		return err
@@ -232,14 +255,12 @@ func (c *Chain) prune(before *parent) {
 	}
 }
 
-// syncBundles makes what was Put durable. When that is not possible nobody
-// knows what is on the disk, so that it must be written again.
-func (c *Chain) syncBundles() error {
+// flush makes durable what was Put, and more that a commit has written. When
+// that is not possible nobody knows what is on the disk, so that it must be
+// written again.
+func (c *Chain) flush(more []flush) error {
 	c.put.mu.Lock()
 	defer c.put.mu.Unlock()
-	if len(c.put.pending) == 0 {
-		return nil
-	}
 	files := 0
 	for _, n := range c.put.pending {
 		files += n
@@ -248,13 +269,17 @@ func (c *Chain) syncBundles() error {
 	if files > syncFrom {
 		err = c.disk.syncAll()
 	} else {
+		var list []flush
 		for _, digest := range sortedKeys(c.put.pending) {
-			if err = c.syncTree(bundleName(digest)); err != nil {
+			if list, err = c.tree(list, bundleName(digest)); err != nil {
 				break
 			}
 		}
+		if len(list) > 0 {
+			list = append(list, flush{opSyncDir, bundlesDir})
+		}
 		if err == nil {
-			err = c.disk.syncName(opSyncDir, bundlesDir)
+			err = c.disk.syncNames(append(list, more...))
 		}
 	}
 	for digest := range c.put.pending {

@@ -144,6 +144,44 @@ func TestPowerCutOfABatch(t *testing.T) {
 	})
 }
 
+// TestPowerCutOfTheSameShards: what a commit writes may be, byte for byte, what
+// the generation in force consists of.
+func TestPowerCutOfTheSameShards(t *testing.T) {
+	var steps []step
+	c, err := open(t.TempDir()+"/state", Exclusive, func(s step) error {
+		s.data = append([]byte(nil), s.data...)
+		steps = append(steps, s)
+		return nil
+	})
+	must(t, err)
+	s, err := advance(c, nil)
+	must(t, err)
+	first := len(steps)
+	next := *s
+	next.Generation, err = c.Next()
+	must(t, err)
+	must(t, c.Commit(&next))
+	must(t, c.Close())
+	for at := first; at <= len(steps); at++ {
+		for round := range 12 {
+			m := newMachine()
+			for _, s := range steps[:at] {
+				must(t, m.apply(s))
+			}
+			work := memoryDir(t)
+			must(t, m.reboot(work, policy(round, uint64(at))))
+			c, err := Open(work, Exclusive)
+			must(t, err)
+			got, damaged, err := c.Newest()
+			if err != nil || damaged != nil || at == len(steps) && got.Generation != 2 {
+				t.Fatalf("cut after step %d of %d (%s), round %d: newest is %+v, damaged %v, %v", at, len(steps), describe(steps[at-1]), round, got, damaged, err)
+			}
+			must(t, c.Close())
+			must(t, os.RemoveAll(work))
+		}
+	}
+}
+
 // cutEverywhere cuts the power after every step, rounds times each with another
 // loss. acked are the generations that were said to be done, by the count of
 // steps; also looks at what came up with a newest generation.

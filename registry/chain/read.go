@@ -108,9 +108,12 @@ func (c *Chain) Newest() (s *Snapshot, damaged []error, err error) {
 func (c *Chain) newestOf(all []uint64) (*Snapshot, []error, error) {
 	var damaged []error
 	for _, n := range all {
-		s, p, err := c.load(n)
+		s, p, shards, err := c.load(n)
 		if err == nil {
 			c.parent = p
+			if c.mode == Exclusive {
+				c.needs.note(p.root, shards)
+			}
 			return s, damaged, nil
 		}
 		if !spoilt(err) {
@@ -129,7 +132,7 @@ func (c *Chain) At(generation uint64) (*Snapshot, error) {
 	if _, err := c.disk.read(generationName(generation), maxObject); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("generation %d: %w", generation, ErrEmpty)
 	}
-	s, _, err := c.load(generation)
+	s, _, _, err := c.load(generation)
 	return s, err
 }
 
@@ -170,39 +173,41 @@ func (c *Chain) root(n uint64) (*root, string, error) {
 	return r, sum(data), nil
 }
 
-// load reads and verifies one generation with its shards.
-func (c *Chain) load(n uint64) (*Snapshot, *parent, error) {
+// load reads and verifies one generation with its shards, which it returns by
+// their hash, too.
+func (c *Chain) load(n uint64) (*Snapshot, *parent, map[string][]life.Command, error) {
 	r, hash, err := c.root(n)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if r.Parent != nil {
 		// A parent that is gone or damaged says nothing about its child; one
 		// that verifies and is another does.
 		_, parentSum, err := c.root(r.Parent.Generation)
 		if err != nil && !spoilt(err) {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		if err == nil && parentSum != r.Parent.SHA256 {
-			return nil, nil, fmt.Errorf("generation %d: %w", n, damagedf("generation %d is not its parent", r.Parent.Generation))
+			return nil, nil, nil, fmt.Errorf("generation %d: %w", n, damagedf("generation %d is not its parent", r.Parent.Generation))
 		}
 	}
-	lists, err := c.loadShards(r)
+	shards, err := c.loadShards(r)
 	if err != nil {
-		return nil, nil, fmt.Errorf("generation %d: %w", n, err)
+		return nil, nil, nil, fmt.Errorf("generation %d: %w", n, err)
 	}
 	s := &Snapshot{Generation: n, Time: r.Time, By: r.By, Why: r.Why, Changed: r.Changed,
 		Commands: make(map[string]life.Command, r.Commands)}
-	for _, list := range lists {
+	for _, list := range shards {
 		for _, command := range list {
 			s.Commands[command.Name] = command
 		}
 	}
-	return s, &parent{root: r, sum: hash}, nil
+	return s, &parent{root: r, sum: hash}, shards, nil
 }
 
-// loadShards reads and verifies the shards of r, some at a time.
-func (c *Chain) loadShards(r *root) ([][]life.Command, error) {
+// loadShards reads and verifies the shards of r, some at a time, and returns
+// them by their hash.
+func (c *Chain) loadShards(r *root) (map[string][]life.Command, error) {
 	keys := sortedKeys(r.Shards)
 	lists, errs := make([][]life.Command, len(keys)), make([]error, len(keys))
 	var work sync.WaitGroup
@@ -219,12 +224,14 @@ func (c *Chain) loadShards(r *root) ([][]life.Command, error) {
 	}
 	close(todo)
 	work.Wait()
+	out := make(map[string][]life.Command, len(keys))
 	for i, err := range errs {
 		if err != nil {
 			return nil, fmt.Errorf("shard %s: %w", keys[i], err)
 		}
+		out[r.Shards[keys[i]].SHA256] = lists[i]
 	}
-	return lists, nil
+	return out, nil
 }
 
 func (c *Chain) loadShard(key string, ref reference) ([]life.Command, error) {

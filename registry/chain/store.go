@@ -256,11 +256,20 @@ func (c *Chain) sign(dir string, have, signature []byte) error {
 // ErrDamaged; a bundle that is whole and that this build cannot parse gives
 // the parser's.
 func (c *Chain) Load(name, digest string) (registry.Bundle, error) {
-	r, err := c.readBundle(name, digest)
+	r, err := c.Read(name, digest)
 	if err != nil {
-		return registry.Bundle{}, fmt.Errorf("load stored %q: %w", name, err)
+		return registry.Bundle{}, err
 	}
 	return r.Parse()
+}
+
+// Read is Load without the parsing.
+func (c *Chain) Read(name, digest string) (registry.Raw, error) {
+	r, err := c.readBundle(name, digest)
+	if err != nil {
+		return registry.Raw{}, fmt.Errorf("load stored %q: %w", name, err)
+	}
+	return r, nil
 }
 
 // readBundle reads and verifies a stored bundle, and does not parse it.
@@ -294,26 +303,23 @@ func (c *Chain) readBundle(name, digest string) (registry.Raw, error) {
 	return r, nil
 }
 
-// syncTree makes a directory and everything in it durable.
-func (c *Chain) syncTree(name string) error {
+// tree adds to list what makes a directory and everything in it durable.
+func (c *Chain) tree(list []flush, name string) ([]flush, error) {
 	names, err := c.disk.list(name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, base := range names {
 		child := path.Join(name, base)
 		var st unix.Stat_t
 		if err := unix.Fstatat(c.disk.fd(), child, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return c.disk.fail("stat", child, err)
+			return nil, c.disk.fail("stat", child, err)
 		}
-		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-			err = c.syncTree(child)
-		} else {
-			err = c.disk.syncName(opSync, child)
-		}
-		if err != nil {
-			return err
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			list = append(list, flush{opSync, child})
+		} else if list, err = c.tree(list, child); err != nil {
+			return nil, err
 		}
 	}
-	return c.disk.syncName(opSyncDir, name)
+	return append(list, flush{opSyncDir, name}), nil
 }

@@ -338,6 +338,44 @@ func TestCollect(t *testing.T) {
 	}
 }
 
+// TestCollectKeepsWhatItKnows: a shard that this process has written or read
+// keeps its bundles, whatever has become of it on the disk.
+func TestCollectKeepsWhatItKnows(t *testing.T) {
+	for name, open := range map[string]func(c *Chain, dir string) (*Chain, *Snapshot, error){
+		"written": func(c *Chain, _ string) (*Chain, *Snapshot, error) {
+			s, _, err := c.Newest()
+			if err == nil {
+				s, err = advance(c, s)
+			}
+			return c, s, err
+		},
+		"read": func(c *Chain, dir string) (*Chain, *Snapshot, error) {
+			err := c.Close()
+			if err == nil {
+				c, err = Open(dir, Exclusive)
+			}
+			if err != nil {
+				return nil, nil, err
+			}
+			s, _, err := c.Newest()
+			return c, s, err
+		},
+	} {
+		dir := make3(t)
+		c, s, err := open(openChain(t, dir, Exclusive), dir)
+		must(t, err)
+		must(t, os.Truncate(dir+"/objects/"+c.parent.root.Shards[shardKey(shardOf(names[0]))].SHA256, 10))
+		for range 2 {
+			must(t, c.Collect(nil))
+			r, _ := s.Commands[names[0]].Current()
+			if _, err := c.Load("x", r.Digest); err != nil {
+				t.Errorf("%s: what the newest generation has in force: %v", name, err)
+			}
+		}
+		must(t, c.Close())
+	}
+}
+
 func TestCollectRemovesNothingWhenItCannotKnow(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, dir string){
 		"no generation verifies": func(t *testing.T, dir string) {
