@@ -43,6 +43,8 @@ type world struct {
 	capHeader, capNone uintptr
 	// linger has init stay until everybody has ended; tests alone set it.
 	linger bool
+	// crowded has the watcher not be made; tests alone set it.
+	crowded bool
 }
 
 // sharedWords is what the page holds.

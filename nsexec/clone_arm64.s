@@ -40,7 +40,8 @@ TEXT ·cloneThread(SB), NOSPLIT|NOFRAME, $0-40
 	CBNZ R0, parent
 	SUB  $32, RSP
 	MOVD R19, 8(RSP)
-	CALL ·watch(SB)
+	MOVD $·watch(SB), R9 // by its address: see clone_amd64.s
+	CALL (R9)
 	BRK
 parent:
 	CMN  $4095, R0

@@ -18,6 +18,10 @@ const (
 	// process of the run has been sent SIGSTOP; init waits a moment for the
 	// supervisor to look at them, then ends the namespace.
 	Violation
+	// Unwatched: the program was executed and has taken what init needs for
+	// its watcher, before it was made; Errno is set. Init ends the namespace.
+	// It is no failure of the launch: the workload has run.
+	Unwatched
 )
 
 // Record is one message of init. It has a fixed size, so that the child that
@@ -60,5 +64,5 @@ func decodeRecord(b []byte) (r Record, ok bool) {
 		return r, false
 	}
 	r = *recordAt(b)
-	return r, r.Kind >= Failed && r.Kind <= Violation
+	return r, r.Kind >= Failed && r.Kind <= Unwatched
 }

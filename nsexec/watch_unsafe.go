@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/weak"
 )
 
 // The watcher is a second thread of init, which does nothing but wait in
@@ -19,7 +21,9 @@ import (
 // What it cannot see: from Linux 6.11 on a process lets go of its filter when
 // it ends, and the receive then ends with ENOENT for that as well. A call
 // that was withdrawn passes unseen where every process of the run ends before
-// this thread has run at all. Nothing of the workload is left then.
+// this thread has run at all. Nothing of the workload is left then. And where
+// the workload has filled its table before this thread could be made, a call
+// that was withdrawn before init looked: the run ends for the table.
 
 // watcher is what the thread works on.
 type watcher struct {
@@ -29,7 +33,6 @@ type watcher struct {
 	wait  unix.Timespec
 	done  [1]unix.PollFd // an eventfd: nothing is there, and the thread ends
 	one   uint64
-	step  uint32 // whose failure it is that there is no thread
 	tid   uintptr
 	stack uintptr         // its end
 	act   kernelSigaction // of the signal that wakes it
@@ -80,7 +83,6 @@ func (p *program) prepareWatch() {
 	w.mask = 1 << (wakeSignal - 1)
 	w.one = 1
 	p.begin("make", "", "init's watcher")
-	w.step = uint32(p.step)
 	if p.image == nil {
 		w.place(addr(p.mem.alloc(watchStack)))
 	}
@@ -109,11 +111,37 @@ func (w *watcher) place(stack uintptr) {
 func startWatch(w *world) {
 	w.watch.fds[0] = unix.PollFd{Fd: int32(w.slots[w.listener]), Events: unix.POLLIN}
 	const flags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD | unix.CLONE_SYSVSEM
+	if weak.Built && w.crowded {
+		endUnwatched(w, uint32(unix.EAGAIN))
+	}
 	tid, e := cloneThread(flags, w.watch.stack, uintptr(unsafe.Pointer(w)))
 	if e != 0 {
-		fail(w, w.watch.step, uint32(e)) // a full process table
+		endUnwatched(w, uint32(e))
 	}
 	w.watch.tid = tid
+}
+
+// endUnwatched ends the namespace where the thread cannot be made. The program
+// has been executed, and may have filled its table: a call that was refused by
+// now is a violation all the same, withdrawn since or not.
+//
+//go:noinline
+//go:nosplit
+//go:norace
+func endUnwatched(w *world, errno uint32) {
+	w.watch.wait = unix.Timespec{}
+	syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&w.watch.fds)), 1, uintptr(unsafe.Pointer(&w.watch.wait)), 0, 0, 0)
+	if w.watch.fds[0].Revents&unix.POLLIN != 0 {
+		// This does not wait: poll has seen what it counts.
+		_, _, e := syscall.RawSyscall(unix.SYS_IOCTL, uintptr(w.watch.fds[0].Fd), notifRecv, uintptr(unsafe.Pointer(&w.watch.notif)))
+		takeViolation(w, e == 0)
+	}
+	// Before the listener closes with init: who waits for the answer to a call
+	// would get ENOSYS, and run on until the namespace is killed.
+	syscall.RawSyscall(unix.SYS_KILL, ^uintptr(0), uintptr(unix.SIGKILL), 0)
+	w.rec.Kind, w.rec.Errno = Unwatched, errno
+	say(w, &w.rec)
+	exit(statusFailed)
 }
 
 // settleWatch returns when no refused call is there that the watcher has not

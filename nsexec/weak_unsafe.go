@@ -53,6 +53,7 @@ func (p *program) weaken() error {
 		p.world.fds[0].Fd = -1
 	}
 	p.world.linger = weak.Off("linger")
+	p.world.crowded = weak.Off("watcher")
 	return p.fault()
 }
 

@@ -62,13 +62,14 @@ func (r *run) supervise() {
 		r.parent.Sweep()
 	}
 	last, killed := r.listen()
-	if killed != "" || last.Kind == nsexec.Violation {
+	cut := killed != "" || last.Kind == nsexec.Violation || last.Kind == nsexec.Unwatched
+	if cut {
 		r.kill()
 	}
 	ws, ru, _ := child.Wait()
 	r.waited = true
 	if r.output != nil {
-		r.drain(killed != "" || last.Kind == nsexec.Violation)
+		r.drain(cut)
 		if killed == "" && r.output.passed.Load() {
 			killed = OutputLimit
 		}
@@ -248,6 +249,9 @@ func (r *run) classify(last nsexec.Record, killed Outcome, init unix.WaitStatus)
 	case last.Kind == nsexec.Failed:
 		r.failed(last)
 		return
+	case last.Kind == nsexec.Unwatched:
+		r.unwatched(syscall.Errno(last.Errno))
+		return
 	case killed == Timeout:
 		end(Timeout, StatusTimeout)
 		return
@@ -314,6 +318,21 @@ func (r *run) metPidsMax() bool {
 	}
 	e, err := r.leaf.Events()
 	return err == nil && e.PidsMax > 0
+}
+
+// unwatched: the program was executed, and then there was no room for init's
+// own thread (clone(2)): the run has taken what it may have, or the host has
+// none.
+func (r *run) unwatched(e syscall.Errno) {
+	rep := r.report
+	switch {
+	case e == unix.EAGAIN && (r.watch.pids > 0 || r.metPidsMax()):
+		rep.Outcome, rep.ExitCode, rep.Signal = Pids, 128+int(unix.SIGKILL), unix.SIGKILL
+	case e == unix.ENOMEM && r.Plan.Limits.MemoryMax > 0:
+		rep.Outcome, rep.ExitCode, rep.Signal = OOM, StatusOOM, unix.SIGKILL
+	default:
+		r.refuse(StatusSetup, SetupError, "make \"init's watcher\"", e, launchHint(e))
+	}
 }
 
 // failed explains a launch that came to an end at one of its steps.

@@ -31,6 +31,8 @@ type launcher struct {
 	n   int
 	// file is the policy; "" is policy().
 	file string
+	// weak is SBX_WEAK.
+	weak string
 	// keeps: the control group of a launch is left on purpose.
 	keeps bool
 }
@@ -78,7 +80,7 @@ func (l *launcher) launch(t *testing.T, fault string) (status int, step, stderr 
 		file = l.policy()
 	}
 	cmd := exec.CommandContext(ctx, bin+"/sbx", "exec", "--policy", file, "--result", result, "--", "/usr/bin/true")
-	cmd.Env = []string{"PATH=/usr/bin", "HOME=" + l.dir, "SBX_STATE=" + l.dir + "/state", "SBX_RUNTIME=" + l.dir + "/run", "SBX_FAULT=" + fault}
+	cmd.Env = []string{"PATH=/usr/bin", "HOME=" + l.dir, "SBX_STATE=" + l.dir + "/state", "SBX_RUNTIME=" + l.dir + "/run", "SBX_FAULT=" + fault, "SBX_WEAK=" + l.weak}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: l.uid, Gid: l.uid}}
 	var text bytes.Buffer
@@ -166,7 +168,7 @@ func TestEveryOperationFails(t *testing.T) {
 			if status, step, stderr := l.launch(t, ""); status != 0 {
 				t.Fatalf("without a fault: status %d at %q: %s", status, step, stderr)
 			}
-			want := append(slices.Clone(who.steps), `connect "stdout and stderr"`, `close "inherited descriptors"`, `set "the parent-death signal"`, `hide "the supervisor's arguments"`,
+			want := append(slices.Clone(who.steps), `connect "stdin, stdout and stderr"`, `close "inherited descriptors"`, `set "the parent-death signal"`, `hide "the supervisor's arguments"`,
 				`make "a time namespace"`, `make "init undumpable"`, `make "mounts private"`, `seal "/"`, `empty "the capability bounding set"`, `empty "the capability sets"`, `set "no_new_privs"`,
 				`make "init's signal descriptor"`, `make "init's watcher"`, `foresee "the listener's descriptor"`, `make "a session"`, `reset "personality, scheduling and timer slack"`, `set "resource limits"`,
 				`change directory "/tmp"`, `restrict "files by Landlock"`, `close "descriptors"`, `unblock "signals"`, `load "the filter"`, `execute "/usr/bin/true"`)
@@ -200,6 +202,34 @@ func TestEveryOperationFails(t *testing.T) {
 				t.Errorf("%d operations, of which %d are not carried out here", operations, without)
 			}
 			fmt.Printf("%s: %d operations of %d steps failed once each, %d are not carried out here\n", who.name, operations-without, len(seen), without)
+		})
+	}
+}
+
+// TestNoWatcher: where the program has filled its table before init has its own
+// thread, the run ends by that, and not as one that was never launched.
+func TestNoWatcher(t *testing.T) {
+	testenv.Root(t)
+	for name, uid := range map[string]uint32{"root": 0, "user": ordinary} {
+		t.Run(name, func(t *testing.T) {
+			testenv.NoLeaks(t)
+			l := newLauncher(t, uid)
+			l.weak = "watcher"
+			status, step, stderr := l.launch(t, "")
+			text, err := os.ReadFile(filepath.Join(l.dir, "result-"+strconv.Itoa(l.n)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text, _ := os.ReadFile(testenv.CgroupMount() + "/cgroup.controllers"); uid == 0 && slices.Contains(strings.Fields(string(text)), "pids") {
+				// The group counts, and nothing met its bound: the host is full.
+				if status != 125 || step != `make "init's watcher"` {
+					t.Errorf("status %d, step %q, stderr %q; want 125 and the step", status, step, stderr)
+				}
+				return
+			}
+			if status != 137 || step != "" || !bytes.Contains(text, []byte(`"outcome":"pids"`)) || !strings.Contains(stderr, "pids_max") {
+				t.Errorf("status %d, step %q, stderr %q, result %s; want 137 and pids", status, step, stderr, text)
+			}
 		})
 	}
 }
