@@ -58,10 +58,11 @@ func (h *host) serving(t testing.TB, cmd *exec.Cmd) *exec.Cmd {
 	return cmd
 }
 
-// answers tells whether a daemon listens on a run socket.
+// answers tells whether a daemon listens on a run socket and, which it makes
+// after that, on its admin socket.
 func (h *host) answers() bool {
 	for _, path := range h.sockets() {
-		if listens(path) {
+		if listens(path) && listens(adminOf(path)) {
 			return true
 		}
 	}

@@ -199,11 +199,14 @@ func TestWarmIsUsed(t *testing.T) {
 func (h *host) admin(t testing.TB) string {
 	t.Helper()
 	for _, path := range h.sockets() {
-		return strings.TrimSuffix(path, ".sock") + ".admin"
+		return adminOf(path)
 	}
 	t.Fatal("no daemon")
 	return ""
 }
+
+// adminOf is the path of the admin socket beside a run socket.
+func adminOf(path string) string { return strings.TrimSuffix(path, ".sock") + ".admin" }
 
 // metrics asks the daemon for its metrics.
 func (h *host) metrics(t testing.TB) string {
