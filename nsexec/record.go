@@ -18,9 +18,9 @@ const (
 	// process of the run has been sent SIGSTOP; init waits a moment for the
 	// supervisor to look at them, then ends the namespace.
 	Violation
-	// Unwatched: the program was executed and has taken what init needs for
-	// its watcher, before it was made; Errno is set. Init ends the namespace.
-	// It is no failure of the launch: the workload has run.
+	// Unwatched: the program was executed, and there was no room for init's
+	// watcher; Errno and Tasks are set. Init ends the namespace. It is no
+	// failure of the launch: the workload has run.
 	Unwatched
 )
 
@@ -44,10 +44,14 @@ type Record struct {
 	Args  [6]uint64
 	PID   uint32
 	Known uint32
+	// Tasks is how many processes and threads the run had when there was no
+	// room for the watcher, init included.
+	Tasks uint32
+	_     uint32
 }
 
 // recordSize is the size of an encoded Record in bytes.
-const recordSize = 4*4 + 8 + 4*2 + 8 + 6*8 + 4*2
+const recordSize = 4*4 + 8 + 4*2 + 8 + 6*8 + 4*4
 
 // Bits of Record.Degraded.
 const (

@@ -250,7 +250,7 @@ func (r *run) classify(last nsexec.Record, killed Outcome, init unix.WaitStatus)
 		r.failed(last)
 		return
 	case last.Kind == nsexec.Unwatched:
-		r.unwatched(syscall.Errno(last.Errno))
+		r.unwatched(last)
 		return
 	case killed == Timeout:
 		end(Timeout, StatusTimeout)
@@ -323,10 +323,12 @@ func (r *run) metPidsMax() bool {
 // unwatched: the program was executed, and then there was no room for init's
 // own thread (clone(2)): the run has taken what it may have, or the host has
 // none.
-func (r *run) unwatched(e syscall.Errno) {
-	rep := r.report
+func (r *run) unwatched(rec nsexec.Record) {
+	rep, e := r.report, syscall.Errno(rec.Errno)
+	// Without a group of its own EAGAIN is what the run has taken, or the host.
+	took := r.watch.pids > 0 && uint64(rec.Tasks) >= r.watch.pids
 	switch {
-	case e == unix.EAGAIN && (r.watch.pids > 0 || r.metPidsMax()):
+	case e == unix.EAGAIN && (took || r.metPidsMax()):
 		rep.Outcome, rep.ExitCode, rep.Signal = Pids, 128+int(unix.SIGKILL), unix.SIGKILL
 	case e == unix.ENOMEM && r.Plan.Limits.MemoryMax > 0:
 		rep.Outcome, rep.ExitCode, rep.Signal = OOM, StatusOOM, unix.SIGKILL

@@ -206,31 +206,42 @@ func TestEveryOperationFails(t *testing.T) {
 	}
 }
 
-// TestNoWatcher: where the program has filled its table before init has its own
-// thread, the run ends by that, and not as one that was never launched.
+// TestNoWatcher: where there is no room for init's own thread, the run that has
+// taken as much as it may ends by that, and any other as one that the host has
+// no room for.
 func TestNoWatcher(t *testing.T) {
 	testenv.Root(t)
+	text, _ := os.ReadFile(testenv.CgroupMount() + "/cgroup.controllers")
+	counts := slices.Contains(strings.Fields(string(text)), "pids")
 	for name, uid := range map[string]uint32{"root": 0, "user": ordinary} {
-		t.Run(name, func(t *testing.T) {
-			testenv.NoLeaks(t)
-			l := newLauncher(t, uid)
-			l.weak = "watcher"
-			status, step, stderr := l.launch(t, "")
-			text, err := os.ReadFile(filepath.Join(l.dir, "result-"+strconv.Itoa(l.n)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if text, _ := os.ReadFile(testenv.CgroupMount() + "/cgroup.controllers"); uid == 0 && slices.Contains(strings.Fields(string(text)), "pids") {
-				// The group counts, and nothing met its bound: the host is full.
-				if status != 125 || step != `make "init's watcher"` {
-					t.Errorf("status %d, step %q, stderr %q; want 125 and the step", status, step, stderr)
+		for _, full := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/%v", name, full), func(t *testing.T) {
+				testenv.NoLeaks(t)
+				l := newLauncher(t, uid)
+				l.weak = "watcher"
+				if full { // init and PID 2
+					if uid == 0 && counts {
+						t.Skip("the group counts, and its bound was not met")
+					}
+					l.file = filepath.Join(l.dir, "full.yaml")
+					if err := os.WriteFile(l.file, []byte("limits: {-pids_max: 2}\n"), 0o644); err != nil {
+						t.Fatal(err)
+					}
 				}
-				return
-			}
-			if status != 137 || step != "" || !bytes.Contains(text, []byte(`"outcome":"pids"`)) || !strings.Contains(stderr, "pids_max") {
-				t.Errorf("status %d, step %q, stderr %q, result %s; want 137 and pids", status, step, stderr, text)
-			}
-		})
+				status, step, stderr := l.launch(t, "")
+				text, err := os.ReadFile(filepath.Join(l.dir, "result-"+strconv.Itoa(l.n)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !full {
+					if status != 125 || step != `make "init's watcher"` {
+						t.Errorf("status %d, step %q, stderr %q; want 125 and the step", status, step, stderr)
+					}
+				} else if status != 137 || step != "" || !bytes.Contains(text, []byte(`"outcome":"pids"`)) || !strings.Contains(stderr, "pids_max") {
+					t.Errorf("status %d, step %q, stderr %q, result %s; want 137 and pids", status, step, stderr, text)
+				}
+			})
+		}
 	}
 }
 
