@@ -66,7 +66,7 @@ func TestRunKeepsItsBundle(t *testing.T) {
 					break
 				}
 				if time.Now().After(end) {
-					t.Fatalf("%s does not come in force\n%s", version, r)
+					t.Fatalf("%s does not come in force\n%s\nstatus of the daemon: %s", version, r, h.operator(t, "status"))
 				}
 			}
 		}
@@ -92,7 +92,7 @@ func TestRunKeepsItsBundle(t *testing.T) {
 			h.shipped(t, "tool", version)
 			for end := time.Now().Add(slow(20 * time.Second)); h.run(t, h.both(false, call{words: []string{"tool"}, stdin: strings.NewReader("\n")})).report.Version != version; {
 				if time.Now().After(end) {
-					t.Fatalf("%s does not come in force", version)
+					t.Fatalf("%s does not come in force\nstatus of the daemon: %s", version, h.operator(t, "status"))
 				}
 			}
 		}
