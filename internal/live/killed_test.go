@@ -3,6 +3,7 @@ package live
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -95,6 +96,8 @@ func TestKilledAtRandomMoments(t *testing.T) {
 		cmd := exec.Command("/proc/self/exe")
 		cmd.Env, cmd.Stderr = append(os.Environ(), childEnv+"="+c.dir()), os.Stderr
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		up, err := cmd.StdoutPipe()
+		c.must(err)
 		c.must(cmd.Start())
 		stop := make(chan struct{})
 		var writer sync.WaitGroup
@@ -108,6 +111,10 @@ func TestKilledAtRandomMoments(t *testing.T) {
 				}
 			}
 		})
+		if kill%4 != 0 { // else in its start, too
+			_, err := io.ReadFull(up, make([]byte, len("up\n")))
+			c.must(err)
+		}
 		time.Sleep(time.Duration(rand.IntN(150_000)) * time.Microsecond) // the moment of the kill, not a wait
 		c.must(cmd.Process.Kill())
 		cmd.Wait()

@@ -34,6 +34,9 @@ func child(dir string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := os.Stdout.WriteString("up\n"); err != nil {
+		return err
+	}
 	for { // as callers do
 		for _, e := range set.View().All() {
 			_, _ = set.Plan(e) // who asks may come too early
