@@ -215,6 +215,9 @@ func (c *Chain) file(name string, mode uint32, content func(io.Writer) error) er
 	if finishErr := o.finish(mode|0o200, false); err == nil {
 		err = finishErr
 	}
+	if err == nil && mode&0o111 != 0 {
+		err = c.disk.waitWriters(name)
+	}
 	if err == nil {
 		err = c.disk.enableVerity(name)
 	}

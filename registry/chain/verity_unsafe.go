@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -46,23 +45,6 @@ func (d *disk) enableVerity(name string) error {
 		}
 	}
 	return d.fail("enable fs-verity", name, err)
-}
-
-// busyFor bounds how long a file may stay open for writing in a process that
-// another thread of this one made while it was written: such a child closes
-// what it does not need first, which takes milliseconds on a quiet machine.
-const busyFor = 2 * time.Second
-
-// unlessBusy calls f until it returns something else than ETXTBSY, or busyFor
-// has passed: a descriptor is in every child that is made while it is open,
-// until that executes something or closes it, whatever O_CLOEXEC says.
-func unlessBusy(f func() error) error {
-	for end, wait := time.Now().Add(busyFor), time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		if err := f(); err != unix.ETXTBSY || time.Now().After(end) {
-			return err
-		}
-		time.Sleep(wait)
-	}
 }
 
 // Verity reports whether every file of a stored bundle is under fs-verity, so
