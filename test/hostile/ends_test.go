@@ -50,10 +50,11 @@ func (s *suite) start(t *testing.T, act string, o options) (*exec.Cmd, string, *
 	t.Cleanup(func() { r.Close() })
 	var stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = w, &stderr
-	if err := cmd.Start(); err != nil {
+	err = start(cmd, o)
+	w.Close()
+	if err != nil {
 		t.Fatal(err)
 	}
-	w.Close()
 	out := bufio.NewReader(r)
 	r.SetReadDeadline(time.Now().Add(slow(20 * time.Second)))
 	for {
@@ -99,7 +100,7 @@ func TestKillLeavesNothing(t *testing.T) {
 		}
 		for i := range rounds {
 			cmd, _ := s.command(t.Context(), "end-stay", options{})
-			if err := cmd.Start(); err != nil {
+			if err := start(cmd, options{}); err != nil {
 				t.Fatal(err)
 			}
 			window := 40 * time.Millisecond
@@ -224,7 +225,7 @@ func TestNobodyReads(t *testing.T) {
 		cmd, _ := s.command(t.Context(), "endless-write", options{flags: []string{"--timeout", "2s"}})
 		cmd.Stdout = w
 		begin := time.Now()
-		if err := cmd.Start(); err != nil {
+		if err := start(cmd, options{}); err != nil {
 			t.Fatal(err)
 		}
 		w.Close()

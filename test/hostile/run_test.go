@@ -179,6 +179,15 @@ func (s *suite) command(ctx context.Context, act string, o options) (*exec.Cmd, 
 	return cmd, report
 }
 
+// start starts what command built from o, and closes what it opened for that.
+func start(cmd *exec.Cmd, o options) error {
+	err := cmd.Start()
+	for _, f := range cmd.ExtraFiles[len(o.files):] {
+		f.Close()
+	}
+	return err
+}
+
 // environ is a caller's environment with things that must not come through.
 func (s *suite) environ() []string {
 	return []string{
@@ -202,9 +211,9 @@ func (s *suite) run(t *testing.T, act string, o options) result {
 	}
 	cmd.WaitDelay = slow(5 * time.Second)
 	begin := time.Now()
-	err := cmd.Run()
-	for _, f := range cmd.ExtraFiles[len(o.files):] {
-		f.Close()
+	err := start(cmd, o)
+	if err == nil {
+		err = cmd.Wait()
 	}
 	r := result{stdout: stdout.String(), stderr: stderr.String(), took: time.Since(begin), timedOut: ctx.Err() != nil}
 	if o.stdout != nil {
