@@ -149,6 +149,18 @@ func (l *Loader) stamps(name string) (out []plan.Stamp) {
 	return append(append(out, l.trustStamps...), l.guestStamp...)
 }
 
+// judged are the stamps of a plan whose command's state changes while nobody
+// looks at the disk: those of the plan that is kept, so that what has changed
+// since it was made is looked at by the next run. Where there is none, that run
+// looks in any case.
+func (l *Loader) judged(name string) []plan.Stamp {
+	old, err := state.Read(state.PlanPath(l.state, l.place.Key, name))
+	if err != nil || old.Build != buildinfo.Build || old.BootID != state.BootID() || old.Key != l.place.Key || !slices.Equal(old.Registries, l.options.Registries) {
+		return l.stale(l.stamps(name))
+	}
+	return old.Stamps
+}
+
 // lookAbove looks at what is above the registries, before any of them is read.
 func (l *Loader) lookAbove() {
 	l.aboveStamps = nil
