@@ -28,8 +28,8 @@ const (
 	fixed
 )
 
-// errNeedsDaemon refuses ids that an ordinary user cannot give.
-var errNeedsDaemon = errors.New("needs the daemon: an ordinary user gives a run no other rights than his own")
+// ErrNeedsDaemon refuses ids that an ordinary user cannot give.
+var ErrNeedsDaemon = errors.New("needs the daemon: an ordinary user gives a run no other rights than his own")
 
 // chooseIdentity picks the way to the run's ids (SPEC 4, Identity).
 //
@@ -42,11 +42,11 @@ func (r *run) chooseIdentity() bool {
 	who, uid, gid := r.whose()
 	switch self := os.Geteuid(); {
 	case self != 0 && r.Plan.Host.NeedsDaemon:
-		return r.refuse(StatusRefused, Refused, "run without the daemon", errNeedsDaemon, "the configuration of this host says daemon: required; see sbx status")
+		return r.refuse(StatusRefused, Refused, "run without the daemon", ErrNeedsDaemon, "the configuration of this host says daemon: required; see sbx status")
 	case self != 0 && who == fixed && uid == uint32(self):
 		who = launcher
 	case self != 0 && (who == fixed || r.Plan.User.Name == plan.UserDynamic):
-		return r.refuse(StatusRefused, Refused, "user "+r.Plan.User.Name, errNeedsDaemon, "sbx serve as root gives a run other ids")
+		return r.refuse(StatusRefused, Refused, "user "+r.Plan.User.Name, ErrNeedsDaemon, "sbx serve as root gives a run other ids")
 	case self != 0:
 		who = launcher
 	}

@@ -28,6 +28,8 @@ type listed struct {
 	// allow says who may run it through the daemon, key is its registry's.
 	allow registry.Allow
 	key   string
+	// shadow is the registry whose command of that name comes first.
+	shadow string
 	// runs: something is in force, or would be at the first run.
 	runs bool
 }
@@ -47,7 +49,7 @@ func listCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			rows, err := visible("list", places, all, "")
+			rows, err := visible("list", places, all)
 			if err != nil {
 				return err
 			}
@@ -74,7 +76,7 @@ func listCommand() *cobra.Command {
 // list describes the commands whose names begin with prefix.
 func list(places []loader.Place, prefix string) ([]listed, error) {
 	rows := []listed{}
-	seen := map[string]bool{}
+	seen := map[string]string{}
 	for _, p := range places {
 		entries, err := p.Names()
 		if err != nil {
@@ -92,8 +94,10 @@ func list(places []loader.Place, prefix string) ([]listed, error) {
 			if e.Group || !strings.HasPrefix(e.Name, prefix) {
 				continue
 			}
-			r := listed{Name: e.Name, Registry: placeName(p), key: p.Key, Shadowed: seen[e.Name]}
-			seen[e.Name] = true
+			r := listed{Name: e.Name, Registry: placeName(p), key: p.Key}
+			if r.shadow, r.Shadowed = seen[e.Name]; !r.Shadowed {
+				seen[e.Name] = r.Registry
+			}
 			r.describe(disk, e, v.Snapshot.Commands[e.Name])
 			if r.Shadowed {
 				r.State = "shadowed"

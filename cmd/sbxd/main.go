@@ -108,9 +108,13 @@ func laterCommand(name string) *cobra.Command {
 	}
 }
 
+// versionCommand stands for `version` in the help: sbx answers it itself.
 func versionCommand() *cobra.Command {
-	return &cobra.Command{Use: "version", Short: "Say which sbx this is (--json)", DisableFlagParsing: true,
-		RunE: func(_ *cobra.Command, args []string) error {
+	return &cobra.Command{Use: "version [--json]", Short: "Say which sbx this is (--json)", DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && (args[0] == "--help" || args[0] == "-h") {
+				return cmd.Help()
+			}
 			return &statusError{125, errors.New("version: unknown argument " + strings.Join(args, " ")), "sbx version [--json]"}
 		}}
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"strconv"
 
@@ -11,7 +13,9 @@ import (
 	"github.com/sbx-project/sbx/internal/ctl"
 	"github.com/sbx-project/sbx/internal/engine"
 	"github.com/sbx-project/sbx/internal/loader"
+	"github.com/sbx-project/sbx/internal/params"
 	"github.com/sbx-project/sbx/internal/plan"
+	"github.com/sbx-project/sbx/runner"
 )
 
 // planCommand answers sbx's question for a plan on standard output.
@@ -146,13 +150,30 @@ func runCommand(exec bool) *cobra.Command {
 				return &statusError{125, errors.New("run sbx, not sbxd"), ""}
 			}
 			cwd, _ := os.Getwd()
-			p, _, _, err := load(exec, v.Registry, ctl.ResolvePolicy(cwd, v.Policy), v.Words)
+			p, _, used, err := load(exec, v.Registry, ctl.ResolvePolicy(cwd, v.Policy), v.Words)
 			if err != nil {
 				return err
 			}
-			_, err = cmd.OutOrStdout().Write([]byte(engine.Describe(p)))
+			text := ""
+			if r, err := v.Rehearse(p, used); r != nil {
+				return refusedRun(r)
+			} else if err != nil {
+				text = params.Help(p)
+			} else {
+				text = engine.Describe(p)
+			}
+			_, err = io.WriteString(cmd.OutOrStdout(), text)
 			return err
 		}}
+}
+
+// refusedRun is the error of a run that would be refused.
+func refusedRun(r *runner.Report) error {
+	err := r.Err
+	if r.Step != "" {
+		err = fmt.Errorf("%s: %w", r.Step, err)
+	}
+	return &statusError{r.ExitCode, err, r.Hint}
 }
 
 const runFlags = `Flags stand before the name; everything after it belongs to the command.

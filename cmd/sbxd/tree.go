@@ -39,7 +39,7 @@ func treeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			rows, err := visible("tree", places, all, "")
+			rows, err := visible("tree", places, all)
 			if err != nil {
 				return err
 			}

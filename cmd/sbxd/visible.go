@@ -20,7 +20,7 @@ registry, or the host's configuration says "daemon: required", a manifest's
 has your own rights, "allow" is not asked, and nothing is left out for its sake.
 What is rejected with nothing in force, quarantined, or hidden by an earlier
 registry is left out as well. Root may run everything and sees the rest with
---all; for others --all is an error (126).`
+--all; for others --all is an error (126), and what is hidden is told on stderr.`
 
 const allFlag = "as root: what is refused, quarantined or hidden too"
 
@@ -76,13 +76,13 @@ func (c *caller) runs(r *listed) bool {
 	return r.runs && !r.Shadowed && c.may(r.key, r.allow.Users, r.allow.Groups)
 }
 
-// visible lists what the caller may run of the commands whose names begin with
-// prefix; all of them with all, which is root's.
-func visible(verb string, places []loader.Place, all bool, prefix string) ([]listed, error) {
+// visible lists what the caller may run; everything with all, which is root's.
+// Others are told what of theirs is hidden by an earlier registry.
+func visible(verb string, places []loader.Place, all bool) ([]listed, error) {
 	if all && os.Geteuid() != 0 {
 		return nil, &statusError{126, errors.New(verb + ": --all is root's"), "sbx " + verb + " shows what you may run"}
 	}
-	rows, err := list(places, prefix)
+	rows, err := list(places, "")
 	if err != nil || all {
 		return rows, err
 	}
@@ -90,7 +90,22 @@ func visible(verb string, places []loader.Place, all bool, prefix string) ([]lis
 	if err != nil {
 		return nil, err
 	}
+	for _, text := range c.hidden(rows) {
+		ctl.Say(quiet, text)
+	}
 	return slices.DeleteFunc(rows, func(r listed) bool { return !c.runs(&r) }), nil
+}
+
+// hidden says of each command that the caller could run, was its name not taken
+// in an earlier registry, which one that is. Root asks with --all.
+func (c *caller) hidden(rows []listed) (texts []string) {
+	for i := range rows {
+		r := rows[i]
+		if r.Shadowed = false; rows[i].Shadowed && c.ids.UID != 0 && c.runs(&r) {
+			texts = append(texts, r.Name+" "+r.Version+" of "+r.Registry+" is shadowed by that of "+r.shadow)
+		}
+	}
+	return texts
 }
 
 // pruned leaves in the error of an unknown name only those children that the
@@ -108,15 +123,18 @@ func pruned(registryDir string, err error) error {
 	if openErr != nil {
 		return err
 	}
-	rows, listErr := visible("list", places, false, prefix)
+	rows, listErr := list(places, prefix)
+	c, callErr := callers()
 	shown := map[string]bool{}
-	for _, r := range rows {
-		child, _, _ := strings.Cut(strings.TrimPrefix(r.Name, prefix), ".")
-		shown[child] = true
+	for i := range rows {
+		if callErr == nil && c.runs(&rows[i]) {
+			child, _, _ := strings.Cut(strings.TrimPrefix(rows[i].Name, prefix), ".")
+			shown[child] = true
+		}
 	}
 	some := *unknown
 	some.Children = slices.DeleteFunc(slices.Clone(unknown.Children), func(child string) bool { return !shown[child] })
-	if listErr != nil {
+	if listErr != nil || callErr != nil {
 		some.Children = nil // what cannot be told apart is not shown
 	}
 	return &some

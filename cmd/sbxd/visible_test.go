@@ -3,9 +3,34 @@ package main
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sbx-project/sbx/internal/daemon"
 	"github.com/sbx-project/sbx/registry"
 )
+
+// TestHidden: who may not see all is told of what he could run if an earlier
+// registry had no command of that name.
+func TestHidden(t *testing.T) {
+	rows := []listed{
+		{Name: "tool", Version: "1.0.0", Registry: "/etc/sbx/registry", runs: true},
+		{Name: "tool", Version: "2.0.0", Registry: "/home/u/registry", Shadowed: true, shadow: "/etc/sbx/registry", runs: true},
+		{Name: "jq", Version: "1.0.0", Registry: "built-in", Shadowed: true, shadow: "/home/u/registry", runs: true},
+		{Name: "bad", Registry: "/home/u/registry", Shadowed: true, shadow: "/etc/sbx/registry"},
+		{Name: "others", Version: "1.0.0", Registry: "/home/u/registry", Shadowed: true, shadow: "/etc/sbx/registry", runs: true, allow: registry.Allow{Users: []string{"1001"}}},
+	}
+	c := caller{ids: daemon.Caller{UID: 1000}, required: true, served: func(string) bool { return false }}
+	want := []string{
+		"tool 2.0.0 of /home/u/registry is shadowed by that of /etc/sbx/registry",
+		"jq 1.0.0 of built-in is shadowed by that of /home/u/registry",
+	}
+	if diff := cmp.Diff(want, c.hidden(rows)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if root := (&caller{}).hidden(rows); root != nil {
+		t.Errorf("root is told %q", root)
+	}
+}
 
 // TestCallerRuns: what is shown to whom, without and with a daemon.
 func TestCallerRuns(t *testing.T) {

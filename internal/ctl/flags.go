@@ -36,6 +36,9 @@ type Invocation struct {
 	ready func(fd int) error
 	// secrets is what the daemon wanted to have read.
 	secrets []wire.Secret
+	// foreign is the build of a daemon that did not take the call because it is
+	// of another one; empty: none was.
+	foreign string
 }
 
 // UsageError is a command line that cannot be understood: exit status 125.

@@ -48,6 +48,7 @@ func Run(args []string, exec bool) int {
 	} else {
 		rep, p = v.run(out)
 	}
+	v.blameBuild(rep)
 	v.explain(rep)
 	v.Verdict(p, rep)
 	KeepReport(rep)

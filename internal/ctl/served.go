@@ -134,6 +134,9 @@ func (s *session) answers() *runner.Report {
 		}
 		switch t {
 		case wire.TypeElsewhere:
+			if build := string(body); build != buildinfo.Build {
+				s.v.foreign = build
+			}
 			return nil
 		case wire.TypeWanted:
 			return s.read(body)
@@ -286,6 +289,14 @@ func (s *session) broken(err error) *runner.Report {
 	r := refused(runner.StatusSetup, "ask the daemon", err, "sbx status; sbx run --direct runs without it")
 	r.Via = viaDaemon
 	return r
+}
+
+// blameBuild names what mends a run that needs the daemon, where the daemon did
+// not take it because it is of another build.
+func (v *Invocation) blameBuild(r *runner.Report) {
+	if v.foreign != "" && errors.Is(r.Err, runner.ErrNeedsDaemon) {
+		r.Hint = "the daemon is of another build (" + v.foreign + ") than this sbx (" + buildinfo.Build + "); restart it: systemctl restart sbx"
+	}
 }
 
 // canceled is the report of a run of which the daemon does not say the end.

@@ -74,7 +74,7 @@ func (s *Server) answer(fd int, caller Caller, inRate bool) {
 		return
 	}
 	if c.req.Version != wire.Version || c.req.Build != s.cfg.Build || s.draining.Load() || s.direct && caller.UID == 0 {
-		c.conn.Send(wire.TypeElsewhere, nil)
+		c.elsewhere()
 		return
 	}
 	if !inRate {
@@ -109,6 +109,9 @@ func (c *call) turnDown(r *runner.Report) {
 	c.conn.Send(wire.TypeDone, wire.EncodeReport(r))
 }
 
+// elsewhere tells the caller to run it by himself.
+func (c *call) elsewhere() { c.conn.Send(wire.TypeElsewhere, []byte(c.s.cfg.Build)) }
+
 // asked is the name in the words as far as it can be one: what is told to
 // others of a call that nobody knows.
 func asked(words []string) string {
@@ -132,7 +135,7 @@ func (c *call) run() {
 		err = ErrElsewhere
 	}
 	if errors.Is(err, ErrElsewhere) {
-		c.conn.Send(wire.TypeElsewhere, nil)
+		c.elsewhere()
 		return
 	}
 	var r *RefusedError

@@ -248,7 +248,7 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
-// TestElsewhere: what is not this daemon's business is said so.
+// TestElsewhere: what is not this daemon's business is said so, with its build.
 func TestElsewhere(t *testing.T) {
 	s := serve(t, Config{Commands: table{"b": {Plan: &plan.Plan{Command: "b"}, Builtin: true}}})
 	for name, change := range map[string]func(*wire.Request){
@@ -264,8 +264,8 @@ func TestElsewhere(t *testing.T) {
 			if err := c.Send(wire.TypeRequest, r.Encode(), four(t)...); err != nil {
 				t.Fatal(err)
 			}
-			if typ, _, _, err := c.Receive(0); err != nil || typ != wire.TypeElsewhere {
-				t.Errorf("type %d, %v", typ, err)
+			if typ, body, _, err := c.Receive(0); err != nil || typ != wire.TypeElsewhere || string(body) != "dev" {
+				t.Errorf("type %d, %q, %v; want the daemon's build", typ, body, err)
 			}
 		})
 	}

@@ -151,7 +151,8 @@ func pathParam(list []plan.Param) string {
 	return ""
 }
 
-// stamps collects what the plan depends on, each path once.
+// stamps collects what the plan depends on, each path once: a directory that a
+// name leads through and that is the bundle's own counts with what is in it.
 func stamps(in *Input) []plan.Stamp {
 	all := append(slices.Clone(in.Stamps), in.Program.Identity)
 	if s := in.Program.Script; s != nil {
@@ -159,12 +160,16 @@ func stamps(in *Input) []plan.Stamp {
 	}
 	all = append(all, in.Program.Links...)
 	all = append(all, in.Host.Stamps...)
-	seen := map[string]bool{}
+	seen := map[string]int{}
 	var out []plan.Stamp
 	for _, s := range all {
-		if !seen[s.Path] {
-			seen[s.Path] = true
+		i, ok := seen[s.Path]
+		switch {
+		case !ok:
+			seen[s.Path] = len(out)
 			out = append(out, s)
+		case out[i].Passage:
+			out[i] = s
 		}
 	}
 	return out

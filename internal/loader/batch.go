@@ -70,6 +70,7 @@ func (l *Loader) newBatch() (*batch, error) {
 			return nil, err
 		}
 	}
+	l.lookAbove()
 	if err := l.readTrust(); err != nil {
 		return nil, err
 	}

@@ -53,6 +53,7 @@ func readPolicy(name string) (policy.Policy, []byte, []plan.Stamp, error) {
 		}
 		return p, nil, nil, err
 	}
+	stamps := above(name)
 	f, err := safefs.OpenTrusted(name)
 	if err != nil {
 		return policy.Policy{}, nil, nil, err
@@ -70,7 +71,7 @@ func readPolicy(name string) (policy.Policy, []byte, []plan.Stamp, error) {
 	if err == nil {
 		p, err = policy.Resolve(p, registry.Stock)
 	}
-	return p, src, []plan.Stamp{stamp}, located(name, src, err)
+	return p, src, append(stamps, stamp), located(name, src, err)
 }
 
 // keep stores a plan where the state can be written. Where it cannot, the

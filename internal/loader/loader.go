@@ -101,6 +101,8 @@ type Loader struct {
 	// trust and its stamps are those of the change that goes on.
 	trust       *sign.Trust
 	trustStamps []plan.Stamp
+	// aboveStamps are those of the directories above the registries.
+	aboveStamps []plan.Stamp
 	// illegal is why the tree was refused last, where no revision keeps it.
 	illegal string
 	// told are the runs in the journal whose violation was told and changed

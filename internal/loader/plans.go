@@ -134,6 +134,7 @@ func (l *Loader) stored(name, digest string) (*registry.Bundle, error) {
 // stamps are the files on which it depends what this name means: where its
 // bundle lies or would lie, here and in every place that comes earlier.
 func (l *Loader) stamps(name string) (out []plan.Stamp) {
+	out = slices.Clone(l.aboveStamps)
 	for _, p := range l.options.Earlier {
 		out = append(out, candidates(p.Path, name)...)
 	}
@@ -146,6 +147,26 @@ func (l *Loader) stamps(name string) (out []plan.Stamp) {
 		out = append(out, candidates(l.place.Path, name)...)
 	}
 	return append(append(out, l.trustStamps...), l.guestStamp...)
+}
+
+// judged are the stamps of a plan whose command's state changes while nobody
+// looks at the disk: those of the plan that is kept, so that what has changed
+// since it was made is looked at by the next run. Where there is none, that run
+// looks in any case.
+func (l *Loader) judged(name string) []plan.Stamp {
+	old, err := state.Read(state.PlanPath(l.state, l.place.Key, name))
+	if err != nil || old.Build != buildinfo.Build || old.BootID != state.BootID() || old.Key != l.place.Key || !slices.Equal(old.Registries, l.options.Registries) {
+		return l.stale(l.stamps(name))
+	}
+	return old.Stamps
+}
+
+// lookAbove looks at what is above the registries, before any of them is read.
+func (l *Loader) lookAbove() {
+	l.aboveStamps = nil
+	for _, p := range append(slices.Clip(l.options.Earlier), l.place) {
+		l.aboveStamps = append(l.aboveStamps, above(p.Path)...)
+	}
 }
 
 // unreadDigest stands for the digest of a bundle that could not be read: it

@@ -37,7 +37,7 @@ func (b *batch) settle() error {
 	b.counts = len(verdicts) == 0
 	for name := range verdicts {
 		// What lies on disk is for the next load to judge.
-		b.results[name] = b.keep(name, l.stamps(name), nil)
+		b.results[name] = b.keep(name, l.judged(name), nil)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,29 @@ func candidates(registry, name string) []plan.Stamp {
 		dir += "/" + segment
 	}
 	return append(stamps, stampOrAbsent(dir+"/bundle.yaml"))
+}
+
+// above are the stamps of the directories through which a path leads, from / on,
+// by its own name and by the real one: who may write one of them could put
+// something else in the place of what was checked.
+func above(path string) (stamps []plan.Stamp) {
+	for _, p := range [...]string{path, realPath(path)} {
+		for i := range p {
+			if p[i] == '/' {
+				stamps = append(stamps, passage(p[:max(i, 1)]))
+			}
+		}
+	}
+	return stamps
+}
+
+// realPath is a path without links; "" where there is none.
+func realPath(path string) string {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil || real == path {
+		return ""
+	}
+	return real
 }
 
 // passage is the stamp of a directory that only leads somewhere, of whatever

@@ -26,6 +26,7 @@ func standing(place Place, name string, o Options) (*Result, error) {
 		return nil, err
 	}
 	l.features = feature.Probe()
+	l.lookAbove()
 	if err := l.readTrust(); err != nil {
 		return nil, err
 	}

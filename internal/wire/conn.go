@@ -23,7 +23,8 @@ const (
 	TypeText
 	// TypeDone: the report. It is the last message.
 	TypeDone
-	// TypeElsewhere: run it by yourself. It is the last message.
+	// TypeElsewhere: run it by yourself. The body is the daemon's build; this is
+	// so in every version. It is the last message.
 	TypeElsewhere
 	// TypeSignal: one byte, the number of a signal for the workload.
 	TypeSignal

@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -8,7 +10,10 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sbx-project/sbx/internal/testenv"
+	"github.com/sbx-project/sbx/internal/wire"
 )
 
 // configured carries out an invocation of root's or, with uid, of a user's on a
@@ -79,6 +84,63 @@ func TestConfiguration(t *testing.T) {
 	r := h.configured(t, "id_base: 3000000000", "", 0, "exec", "--", bin+"/act", "cat", "/proc/self/uid_map")
 	if f := strings.Fields(r.stdout); len(f) != 3 || f[0] != "1000" || !strings.HasPrefix(f[1], "30") {
 		t.Errorf("id_base: %s", r)
+	}
+}
+
+// TestForeignDaemon: where only the daemon may run a command, and it is of another
+// build than sbx, the refusal says what to do.
+func TestForeignDaemon(t *testing.T) {
+	testenv.Root(t)
+	needBinaries(t)
+	if testenv.Guest() {
+		t.Skip("the guest has no overlay over /etc")
+	}
+	needPrograms(t, "/usr/bin/unshare", "/usr/bin/setpriv", "/usr/bin/mount")
+	testenv.NoLeaks(t)
+	h := newHost(t, "user")
+	h.bundle(t, "tool", bin+"/act", "")
+	var st unix.Stat_t
+	if err := unix.Stat(h.path("registry"), &st); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := h.path("run") + fmt.Sprintf("/registry-%x-%x.sock", st.Dev, st.Ino)
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: path}), unix.Chmod(path, 0o666), unix.Listen(fd, 8)); err != nil { // root's: believed
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC)
+			if err != nil {
+				return
+			}
+			c := wire.Conn{FD: conn}
+			if _, _, fds, err := c.Receive(wire.Descriptors); err == nil {
+				wire.CloseAll(fds)
+				c.Send(wire.TypeElsewhere, []byte("another"))
+			}
+			unix.Close(conn)
+		}
+	}()
+	t.Cleanup(func() {
+		unix.Shutdown(fd, unix.SHUT_RDWR)
+		<-done
+		unix.Close(fd)
+	})
+	run := func(flags ...string) result {
+		words := append(append([]string{"run"}, flags...), "--registry", h.path("registry"), "tool", "exit", "3")
+		return h.configured(t, "daemon: required", "", h.uid, words...)
+	}
+	if r := run(); r.status != 126 || !strings.Contains(r.stderr, "needs the daemon") || !strings.Contains(r.stderr, "hint: the daemon is of another build (another)") || !strings.Contains(r.stderr, "systemctl restart sbx") {
+		t.Errorf("by the daemon of another build: %s", r)
+	}
+	if r := run("--direct"); r.status != 126 || strings.Contains(r.stderr, "another build") {
+		t.Errorf("on purpose without it: %s", r)
 	}
 }
 
