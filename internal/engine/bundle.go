@@ -27,7 +27,7 @@ func ForBundle(b *registry.Bundle, generation uint64, build string, features fea
 			return Request{}, refuse(c.ViolationPos, policy.Suggest(c.Violation, allCalls()), "checks.expect.violation: unknown syscall %q", c.Violation)
 		}
 	}
-	p, err := policy.Resolve(m.Policy, registry.Stock)
+	p, err := Resolve(m.Policy)
 	if err != nil {
 		return Request{}, unresolved(err)
 	}

@@ -104,7 +104,7 @@ func TestRefusals(t *testing.T) {
 		{name: "deny exit", policy: "syscalls:\n  deny: [exit]", want: `2:10: syscalls: "exit" would refuse exit, which every run needs`, hint: "take it out"},
 		{name: "errno for exit_group", policy: `syscalls: {errno: {EIO: [exit_group]}}`, want: `would refuse exit_group`},
 		{name: "deny rt_sigreturn", policy: `syscalls: {deny: [rt_sigreturn]}`, want: `would refuse rt_sigreturn`},
-		{name: "deny restart_syscall by number", policy: `syscalls: {deny: ["nr:219"]}`, want: `"nr:219" would refuse restart_syscall`},
+		{name: "deny restart_syscall by number", policy: `syscalls: {deny: ["nr:219"]}`, want: `1:19: syscalls: "restart_syscall" would refuse restart_syscall`},
 		{name: "deny execveat", policy: `syscalls: {deny: [execveat]}`, want: `would refuse execveat`, hint: "without filesystem.exec"},
 		{name: "errno for a group with exit", policy: `syscalls: {errno: {EPERM: ["@default"]}}`, want: `"@default" would refuse exit`, hint: "name the calls"},
 		{name: "deny a group with exit", policy: `syscalls: {deny: ["@known"]}`, want: `"@known" would refuse exit`},

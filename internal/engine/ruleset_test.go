@@ -127,6 +127,12 @@ func TestBuiltinRules(t *testing.T) {
 		{"deny with default errno", `syscalls: {deny: [read], default: errno}`, "read", args(), "errno EPERM"},
 		{"default errno", `syscalls: {default: errno}`, "mount", args(), "errno EPERM"},
 		{"errno beats a group's allow", `syscalls: {errno: {EIO: [read]}}`, "read", args(), "errno EIO"},
+		{"errno of a group beats base's own names", `syscalls: {errno: {EIO: ["@network-io"]}}`, "sendto", args(), "errno EIO"},
+		{"base answers, opened by its group", `syscalls: {allow: ["@memlock"]}`, "mlock", args(), "allow"},
+		{"base answers, opened by its group with all others", `syscalls: {allow: ["@system-service"]}`, "io_setup", args(), "allow"},
+		{"base answers, guarded in the group", `syscalls: {allow: ["@aio"]}`, "io_uring_setup", args(), "errno ENOSYS"},
+		{"base answers, opened by its number", `syscalls: {allow: ["nr:462"]}`, "mseal", args(), "allow"},
+		{"base allows, answered by its number", `syscalls: {errno: {EIO: ["nr:16"]}}`, "ioctl", args(0, 0x5401), "errno EIO"},
 		{"nothing but @default", `extends: []`, "openat", args(), "violation"},
 		{"nothing but @default, exit", `extends: []`, "exit_group", args(), "allow"},
 
@@ -263,7 +269,7 @@ func FuzzRuleset(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if p, err = policy.Resolve(p, registry.Stock); err != nil {
+		if p, err = Resolve(p); err != nil {
 			return
 		}
 		rs, err := Ruleset(Input{Arch: "amd64", Policy: p, Features: everything()})

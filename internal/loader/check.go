@@ -112,7 +112,7 @@ func check(path string) (policy.Policy, error) {
 	if err != nil {
 		return none, located(path, src, err)
 	}
-	whole, err := policy.Resolve(p, registry.Stock)
+	whole, err := engine.Resolve(p)
 	if err != nil {
 		return none, located(path, src, err)
 	}
