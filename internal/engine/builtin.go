@@ -50,7 +50,7 @@ const (
 	readImpliesExec                      = 0x0400000
 	personalityQuery                     = 0xffffffff
 	renameWhiteout                       = 4
-	prioProcess                          = 0
+	prioProcess, ioprioProcess           = 0, 1
 	fSetLease, fNotify                   = 1024, 1026
 )
 
@@ -191,6 +191,12 @@ func builtins(in rulesetInput) map[string]*builtin {
 	}, {
 		names: []string{"sched_setaffinity"}, attack: "an init that is tied to a busy processor",
 		must: anyOf(0, 0), miss: errno(eperm),
+	}, {
+		names: []string{"sched_setattr", "sched_setparam", "sched_setscheduler"}, attack: "an init that gets no processor time (SCHED_IDLE)",
+		must: anyOf(0, 0), miss: errno(eperm),
+	}, {
+		names: []string{"ioprio_set"}, attack: "the I/O class of init",
+		must: [][]filter.Test{{eq(0, ioprioProcess), eq(1, 0)}}, miss: errno(eperm),
 	}, {
 		names: []string{"fcntl"}, attack: "leases delay whoever opens the file outside; directory notices signal",
 		deny: denyEach(1, []uint64{fSetLease, fNotify}, errno(eperm)),
