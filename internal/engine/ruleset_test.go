@@ -159,6 +159,8 @@ func TestBuiltinRules(t *testing.T) {
 		{"exec refused by its group", `syscalls: {deny: ["@process"]}`, "execve", args(), "violation"},
 		{"rule cannot open a family", `syscalls: {rules: [{names: [socket], args: [{index: 0, op: eq, value: 40}], action: allow}]}`, "socket", args(40), "errno EAFNOSUPPORT"},
 		{"rule refuses", `syscalls: {rules: [{names: [kill], args: [{index: 1, op: eq, value: 9}], action: errno, errno: EPERM}]}`, "kill", args(1, high|9), "errno EPERM"},
+		{"rules answer differently", `syscalls: {rules: [{names: [kill], args: [{index: 1, op: eq, value: 9}], action: errno, errno: EACCES}, {names: [kill], args: [{index: 0, op: eq, value: 1}], action: errno, errno: EPERM}]}`, "kill", args(1, 9), "errno EPERM"},
+		{"rules answer differently, in the other order", `syscalls: {rules: [{names: [kill], args: [{index: 0, op: eq, value: 1}], action: errno, errno: EPERM}, {names: [kill], args: [{index: 1, op: eq, value: 9}], action: errno, errno: EACCES}]}`, "kill", args(1, 9), "errno EPERM"},
 		{"rule refuses, else", `syscalls: {rules: [{names: [kill], args: [{index: 1, op: eq, value: 9}], action: kill}]}`, "kill", args(1, 15), "allow"},
 		{"rule opens a guarded call", `syscalls: {rules: [{names: [ptrace], args: [{index: 0, op: eq, value: 0}], action: allow}]}`, "ptrace", args(0), "allow"},
 		{"rule opens no more of it", `syscalls: {rules: [{names: [ptrace], args: [{index: 0, op: eq, value: 0}], action: allow}]}`, "ptrace", args(high), "violation"},

@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/sbx-project/sbx/internal/filter"
 	"github.com/sbx-project/sbx/internal/syscalls"
 	"github.com/sbx-project/sbx/policy"
@@ -13,7 +16,9 @@ type userRule struct {
 	tests   []filter.Test
 }
 
-// userRules sorts the policy's rules by call number.
+// userRules sorts the policy's rules by call number, and those of a call by
+// their errno: of two that hold for the same arguments the lower number answers,
+// in whatever order they are written.
 func userRules(arch string, rules []policy.Rule) (map[uint32][]userRule, error) {
 	out := map[uint32][]userRule{}
 	for _, r := range rules {
@@ -58,6 +63,9 @@ func userRules(arch string, rules []policy.Rule) (map[uint32][]userRule, error) 
 				out[nr] = append(out[nr], u)
 			}
 		}
+	}
+	for _, list := range out {
+		slices.SortStableFunc(list, func(a, b userRule) int { return cmp.Compare(a.verdict.Errno, b.verdict.Errno) })
 	}
 	return out, nil
 }
