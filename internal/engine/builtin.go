@@ -10,7 +10,8 @@ type builtin struct {
 	names []string
 	// attack says what the rule is against; it is shown beside the call.
 	attack string
-	// fixed is the call's only verdict, unless the policy denies it.
+	// fixed is the call's only verdict, unless the policy denies it or has
+	// another errno for it.
 	fixed *filter.Verdict
 	// open: where no list of the policy names the call it counts as
 	// allowed, under must.
@@ -161,7 +162,7 @@ func builtins(in rulesetInput) map[string]*builtin {
 
 	list := []builtin{{
 		names: []string{"clone"}, attack: "new namespaces give a full capability set over themselves; the kernel takes the low 32 bits",
-		must: [][]filter.Test{{masked(0, cloneNamespaces, 0)}}, miss: violation,
+		must: [][]filter.Test{{masked(0, cloneNamespaces, 0)}}, miss: refusal(in.syscalls),
 	}, {
 		names: []string{"clone3"}, attack: "its flags lie in memory, where no filter can look", fixed: &never,
 	}, {

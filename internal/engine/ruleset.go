@@ -77,9 +77,17 @@ func ruleset(in rulesetInput) (filter.Ruleset, error) {
 	if err != nil {
 		return filter.Ruleset{}, err
 	}
+	// What a policy answers by itself stands also where nothing but the one
+	// exec of the program is open.
+	answer := func(call string) filter.Verdict {
+		if s := names[call]; s.verdict.Kind == filter.Errno {
+			return s.verdict
+		}
+		return refusal(in.syscalls)
+	}
 	rs := filter.Ruleset{
 		Arch: in.arch, Calls: map[uint32]filter.Call{}, Default: errno(enosys),
-		ExecOnce: in.execOnce, ExecVerdict: refusal(in.syscalls),
+		ExecOnce: in.execOnce, ExecveVerdict: answer("execve"), ExecveatVerdict: answer("execveat"),
 	}
 	fixed := builtins(in)
 	for nr := uint32(0); nr <= syscalls.Last(in.arch); nr++ {
@@ -261,6 +269,9 @@ func combine(s stance, user []userRule, b *builtin) filter.Call {
 		b = &builtin{}
 	}
 	if s.denied {
+		return filter.Call{Default: s.verdict}
+	}
+	if b.fixed != nil && s.stated && s.verdict.Kind == filter.Errno {
 		return filter.Call{Default: s.verdict}
 	}
 	if b.fixed != nil {
