@@ -272,9 +272,3 @@ type Limits struct {
 	// cpu_weight, io_max.
 	Required []string
 }
-
-// Rlimit is one setrlimit(2) call.
-type Rlimit struct {
-	Resource uint32
-	Value    uint64
-}
