@@ -1,5 +1,7 @@
 package policy
 
+import "strings"
+
 // Suggest returns the hint `did you mean "X"?` for the name of names that is
 // nearest to s, or "" when none is near.
 func Suggest(s string, names []string) string {
@@ -9,13 +11,28 @@ func Suggest(s string, names []string) string {
 	return ""
 }
 
+// maxListed bounds the names that a hint lists; all names of calls would be
+// some hundred lines.
+const maxListed = 48
+
+// OneOf is Suggest, and where no name is near a hint that lists them all, or ""
+// when they are too many.
+func OneOf(s string, names []string) string {
+	hint := Suggest(s, names)
+	if hint == "" && len(names) > 0 && len(names) <= maxListed {
+		hint = "one of: " + strings.Join(names, ", ")
+	}
+	return hint
+}
+
 // maxSuggest bounds the length of what is compared: the work is its square.
 const maxSuggest = 64
 
 // Nearest returns the name with the smallest edit distance (a swap of
 // neighbours counts as one) when that is at most a third of its length, at
-// least 1; else "". Of names of equal distance it is the one that begins like s
-// for longest, of those the first.
+// least 1. Of names of equal distance it is the one that begins like s for
+// longest, of those the first. Where none is so near it is the first that
+// differs in case or in a prefix alone (AF_INET, NET_RAW), else "".
 func Nearest(s string, names []string) string {
 	if len(s) > maxSuggest {
 		return ""
@@ -31,7 +48,16 @@ func Nearest(s string, names []string) string {
 			best, bestDistance, bestBegin = name, d, begin
 		}
 	}
-	return best
+	if best != "" {
+		return best
+	}
+	for _, name := range names {
+		a, b := strings.ToLower(s), strings.ToLower(name)
+		if a == b || strings.HasSuffix(a, "_"+b) || a != "" && strings.HasSuffix(b, "_"+a) {
+			return name
+		}
+	}
+	return ""
 }
 
 // common is how many bytes two texts begin with alike.

@@ -235,7 +235,7 @@ func expand(arch string, n policy.Name, all bool) (calls []string, nr uint32, er
 		}
 		calls, ok := get(n.Text)
 		if !ok {
-			return nil, 0, refuse(n.Pos, policy.Suggest(n.Text, syscalls.Groups()), "unknown syscall group %q", n.Text)
+			return nil, 0, refuse(n.Pos, policy.OneOf(n.Text, syscalls.Groups()), "unknown syscall group %q", n.Text)
 		}
 		return append([]string{}, calls...), 0, nil // never nil
 	case strings.HasPrefix(n.Text, "nr:"):

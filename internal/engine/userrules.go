@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/sbx-project/sbx/internal/filter"
@@ -101,6 +102,9 @@ func userTests(call string, r policy.Rule) ([]filter.Test, error) {
 			t.Wide = large || op != filter.MaskedEqual && narrowest == (r.Action == "allow")
 		case mask&(1<<a.Index) != 0:
 			t.Wide = true
+		case large && t.Value>>32 == 0:
+			return nil, refuse(r.Pos, fmt.Sprintf("write mask: %#x", uint32(t.Mask)),
+				"syscalls.rules: mask %#x of argument %d of %s: the kernel takes 32 bits of it", t.Mask, a.Index, call)
 		case large:
 			return nil, refuse(r.Pos, "the kernel takes 32 bits of it",
 				"syscalls.rules: argument %d of %s never has the value %#x", a.Index, call, a.Value)
