@@ -88,7 +88,7 @@ func capabilities(in *Input, rules rulesetInput) (uint64, error) {
 	if !slices.Contains(p.Capabilities, "CAP_SYS_ADMIN") {
 		return bits, nil
 	}
-	rs, err := ruleset(rules)
+	rs, _, err := ruleset(rules)
 	if err != nil {
 		return 0, err
 	}

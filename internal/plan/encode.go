@@ -114,6 +114,11 @@ func (p *Plan) walk(c codec) {
 	for i := range resize(c, &p.Filter.ExecOnce) {
 		num(c, &p.Filter.ExecOnce[i])
 	}
+	for _, list := range [...]*[]uint32{&p.Filter.Denied, &p.Filter.ByArgs} {
+		for i := range resize(c, list) {
+			num(c, &(*list)[i])
+		}
+	}
 	boolean(c, &p.DenyWriteExecute)
 	boolean(c, &p.Loopback)
 	c.str(&p.User.Name)
