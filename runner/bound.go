@@ -88,7 +88,12 @@ func (r *run) bound() bool {
 		if contains(l.Required, h.Name) || r.demands(layerOf(h.Name)) {
 			r.layer(layerOf(h.Name), NotHeld, h.Err.Error())
 			r.release()
-			return r.refuse(StatusSetup, Refused, "hold "+h.Name+": feature "+layerOf(h.Name), h.Err, fixOf(r.noLeaf))
+			step, hint := "hold "+h.Name+": feature "+layerOf(h.Name), fixOf(r.noLeaf)
+			if r.noLeaf == nil && !errors.Is(h.Err, cgroup.ErrNoController) {
+				// The controller is there, and the kernel does not take the value.
+				step, hint = "hold "+h.Name, "change it to what this host has, or write -"+h.Name+" if the run may go on without"
+			}
+			return r.refuse(StatusSetup, Refused, step, h.Err, hint)
 		}
 		why := h.Err.Error()
 		switch h.Name {

@@ -64,6 +64,36 @@ func TestStatedLimit(t *testing.T) {
 	})
 }
 
+// TestUnknownDevice: a value that the kernel does not take is not a feature that
+// the host lacks.
+func TestUnknownDevice(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		testenv.NoLeaks(t)
+		r := h.run(t, h.act(h.policy(t, "device", "limits: {io_max: \"4095:0 rbps=1M\"}\n"), "exit", "0"))
+		wantEnd(t, r, 125, r.report.Outcome)
+		want := `hold io_max: write "io.max": no such device`
+		if !h.holds("io") {
+			want = "cgroup.io"
+		}
+		if !strings.Contains(r.stderr, want) || !strings.Contains(r.stderr, "hint: ") || !strings.Contains(r.stderr, "-io_max") {
+			t.Errorf("want %q\n%s", want, r)
+		}
+		wantEnd(t, h.run(t, h.act(h.policy(t, "device-optional", "limits: {-io_max: \"4095:0 rbps=1M\"}\n"), "exit", "0")), 0, "ok")
+	})
+}
+
+// TestFileCount: a tmpfs holds as many files as its policy says.
+func TestFileCount(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		testenv.NoLeaks(t)
+		p := h.policy(t, "files", "filesystem: {tmpfs: [{path: /tmp, size: 64K, files: 3}]}\n")
+		r := h.run(t, call{flags: []string{"--policy", p}, words: []string{"/bin/sh", "-c", "for i in 1 2 3 4; do : > /tmp/$i && echo $i; done"}})
+		if r.stdout != "1\n2\n3\n" {
+			t.Errorf("want three files\n%s", r)
+		}
+	})
+}
+
 // TestMemory: memory counts over the processes of a run. Where the kernel
 // holds the limit its group is killed as one; else the supervisor sums.
 func TestMemory(t *testing.T) {
