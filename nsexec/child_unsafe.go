@@ -113,6 +113,8 @@ func tolerated(f fault, e syscall.Errno) bool {
 		return e == unix.EPERM || e == unix.EACCES || e == unix.ENOENT
 	case mayBadFile:
 		return e == unix.EBADFD || e == unix.EINVAL || e == unix.ENOMSG
+	case mayBeLower:
+		return e == unix.EPERM
 	case mayExist:
 		return e == unix.EEXIST
 	case mayLack:

@@ -34,6 +34,7 @@ const (
 	mayMissing                   // ENOENT, ENOTDIR: an optional source
 	mayNotPermitted              // EPERM, EACCES, ENOENT: a right that another way does without
 	mayBadFile                   // EBADFD, EINVAL, ENOMSG: a descriptor that Landlock does not judge, or no rights
+	mayBeLower                   // EPERM: a resource limit whose bound is lower than this one already, or cannot be as high
 	mayExist                     // EEXIST: a directory that is there already
 	mayLack                      // ENOSYS, EINVAL, EOPNOTSUPP, ENOENT, ENOSPC: the kernel has no such thing
 )

@@ -47,15 +47,6 @@ type Change struct {
 	Text string `json:"text"`
 }
 
-// Calls is what [Compare] has to know of system calls, which a policy only
-// names. Nil functions: a group is compared as a name, and nothing is guarded.
-type Calls struct {
-	// Group returns every member of a group ("@" included).
-	Group func(name string) ([]string, bool)
-	// Guarded reports whether only its own name opens a call.
-	Guarded func(name string) bool
-}
-
 // Compare says what changes for a workload from policy a to policy b, most
 // dangerous first, then by key and text. Both were resolved ([Resolve]): what
 // is not stated means the strictest, but for a limit, where it means none.

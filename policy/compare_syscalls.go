@@ -36,7 +36,7 @@ func (c *comparer) syscalls(a, b Syscalls) {
 		from, to := was[name], is[name]
 		switch {
 		case to == allowed && from != allowed:
-			if c.calls.Guarded != nil && c.calls.Guarded(name) {
+			if c.calls.guarded(name) {
 				c.add(Dangerous, "syscalls.allow", "opens %s, a guarded call", name)
 			} else {
 				opened = append(opened, name)
@@ -77,8 +77,8 @@ func (c *comparer) stances(s Syscalls) map[string]int {
 			if strings.HasPrefix(n.Text, "@") != groups {
 				continue
 			}
-			for _, call := range c.members(n.Text) {
-				if !groups || stance != allowed || c.calls.Guarded == nil || !c.calls.Guarded(call) {
+			for _, call := range c.calls.members(n.Text) {
+				if !groups || stance != allowed || !c.calls.guarded(call) {
 					out[call] = stance
 				}
 			}
@@ -98,16 +98,6 @@ func (c *comparer) stances(s Syscalls) map[string]int {
 	return out
 }
 
-// members are the calls of a group, or the name itself.
-func (c *comparer) members(name string) []string {
-	if strings.HasPrefix(name, "@") && c.calls.Group != nil {
-		if calls, ok := c.calls.Group(name); ok {
-			return calls
-		}
-	}
-	return []string{name}
-}
-
 // rules compares argument rules as they are spelt.
 func (c *comparer) rules(a, b []Rule) {
 	spell := func(rules []Rule) map[string]Rule {
@@ -122,7 +112,7 @@ func (c *comparer) rules(a, b []Rule) {
 		switch {
 		case (r.Action == "allow") != added:
 			return Narrower
-		case r.Action == "allow" && slices.ContainsFunc(r.Names, func(n Name) bool { return c.calls.Guarded != nil && c.calls.Guarded(n.Text) }):
+		case r.Action == "allow" && slices.ContainsFunc(r.Names, func(n Name) bool { return c.calls.guarded(n.Text) }):
 			return Dangerous
 		}
 		return Wider

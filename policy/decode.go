@@ -82,7 +82,7 @@ func named(n *Node, what string, known func(string) bool, names func() []string)
 			return err
 		}
 		if !known(s) {
-			return item.Errorf(Suggest(s, names()), "%s: unknown name %q", what, s)
+			return item.Errorf(OneOf(s, names()), "%s: unknown name %q", what, s)
 		}
 		if err := item.once(what, s, seen); err != nil {
 			return err

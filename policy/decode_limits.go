@@ -47,7 +47,7 @@ func (l *Limits) decode(n *Node) error {
 		seen[name] = key.Pos
 		known, err := l.set(name, optional, value)
 		if !known {
-			return key.Errorf(Suggest(name, LimitNames()), "limits: unknown key %q", key.Value)
+			return key.Errorf(OneOf(name, LimitNames()), "limits: unknown key %q", key.Value)
 		}
 		return err
 	})

@@ -107,8 +107,11 @@ func (s *Syscalls) decodeErrno(n *Node) error {
 	seen := map[string]Pos{}
 	return n.Each("syscalls.errno", func(key, value *Node) error {
 		if _, ok := Errno(key.Value); !ok {
-			return key.Errorf(Suggest(key.Value, sortedKeys(errnos)),
-				"syscalls.errno: unknown errno %q", key.Value)
+			hint := Suggest(key.Value, sortedKeys(errnos))
+			if hint == "" {
+				hint = "a name of errno(3): EPERM"
+			}
+			return key.Errorf(hint, "syscalls.errno: unknown errno %q", key.Value)
 		}
 		list, err := names(value, "syscalls.errno."+key.Value, seen)
 		s.Errno[key.Value] = list

@@ -120,7 +120,7 @@ func unknownKey(key *Node, what string, keys Keys) error {
 		known = append(known, k)
 	}
 	sort.Strings(known)
-	return key.Errorf(Suggest(key.Value, known), "%s: unknown key %q", what, key.Value)
+	return key.Errorf(OneOf(key.Value, known), "%s: unknown key %q", what, key.Value)
 }
 
 // List calls f for each item of a sequence.
@@ -181,11 +181,7 @@ func (n *Node) Choice(what string, names ...string) (string, error) {
 			return s, nil
 		}
 	}
-	hint := Suggest(s, names)
-	if hint == "" || !strings.HasPrefix(hint, "did") {
-		hint = "one of: " + strings.Join(names, ", ")
-	}
-	return "", n.Errorf(hint, "%s: unknown value %q", what, s)
+	return "", n.Errorf(OneOf(s, names), "%s: unknown value %q", what, s)
 }
 
 // Texts returns a list of different texts, never nil.

@@ -3,6 +3,7 @@ package policy
 import (
 	"maps"
 	"reflect"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -16,15 +17,16 @@ const Base = "base"
 // say `extends: []`, because there is one level only.
 //
 // Lists are concatenated without duplicates, scalars and limits of p replace
-// those that it extends. Where p says anything about a syscall by its own
-// name, that replaces what the stock policies say about this very name; deny
-// is never replaced. Two stock policies that differ in a scalar which p does
+// those that it extends. What p says about a syscall, by its own name or by a
+// group, replaces what the stock policies say about this very name; deny is
+// never replaced, and a group opens no guarded call. A number that has a name
+// is that name. Two stock policies that differ in a scalar which p does
 // not state are an *Error, so the order of extends never matters.
 //
 // Positions of the result are those of p: what a stock policy alone says has
 // none. The result has an empty Extends, so that resolving it again changes
 // nothing. It shares no memory with p that a caller may change.
-func Resolve(p Policy, stock func(name string) (Policy, error)) (Policy, error) {
+func Resolve(p Policy, stock func(name string) (Policy, error), calls Calls) (Policy, error) {
 	names := p.Extends
 	if names == nil {
 		names = []string{Base}
@@ -32,7 +34,9 @@ func Resolve(p Policy, stock func(name string) (Policy, error)) (Policy, error) 
 	names = append([]string(nil), names...)
 	sort.Strings(names)
 
-	m := merger{conflicts: map[string]bool{}, peers: true}
+	p.Syscalls = calls.named(p.Syscalls)
+
+	m := merger{calls: calls, conflicts: map[string]bool{}, peers: true}
 	var sum Policy
 	for _, name := range names {
 		s, err := stock(name)
@@ -65,6 +69,7 @@ func Resolve(p Policy, stock func(name string) (Policy, error)) (Policy, error) 
 // thing differently leave a conflict; after that the second one wins, and
 // takes back the conflict.
 type merger struct {
+	calls     Calls
 	peers     bool
 	conflicts map[string]bool
 }
@@ -204,9 +209,15 @@ func (m *merger) limits(a, b Limits) Limits {
 }
 
 // syscalls merges rulesets. Between peers a refusal beats a permission (an
-// errno drops the other's allow of the same name); after that what b says by
-// name replaces what a says about this name.
+// errno drops the other's allow of the same name); after that what b says
+// replaces what a says by name.
 func (m *merger) syscalls(a, b Syscalls) Syscalls {
+	said := map[string]bool{} // by b, so that nothing that a says by name stands
+	if !m.peers {
+		m.answers(b, said)
+		a.Allow = slices.DeleteFunc(slices.Clone(a.Allow), func(n Name) bool { return said[n.Text] })
+		m.opens(b, said)
+	}
 	key := func(n Name) string { return n.Text }
 	same := func(Name, Name) bool { return true }
 	out := Syscalls{
@@ -236,14 +247,10 @@ func (m *merger) syscalls(a, b Syscalls) Syscalls {
 			}
 		}
 	}
-	skip := map[string]bool{}
-	if !m.peers {
-		for _, n := range b.Allow {
-			skip[n.Text] = true
-			delete(m.conflicts, "syscalls.errno of "+n.Text)
-		}
+	for name := range said {
+		delete(m.conflicts, "syscalls.errno of "+name)
 	}
-	add(a, skip)
+	add(a, said)
 	add(b, nil)
 	if a.Errno != nil || b.Errno != nil {
 		out.Errno = map[string][]Name{}
@@ -281,4 +288,26 @@ func (m *merger) syscalls(a, b Syscalls) Syscalls {
 		out.Allow = kept
 	}
 	return out
+}
+
+// opens notes the calls that s allows, by name or in a group.
+func (m *merger) opens(s Syscalls, calls map[string]bool) {
+	for _, n := range s.Allow {
+		for _, call := range m.calls.members(n.Text) {
+			if call == n.Text || !m.calls.guarded(call) {
+				calls[call] = true
+			}
+		}
+	}
+}
+
+// answers notes the calls that s answers with an errno, by name or in a group.
+func (m *merger) answers(s Syscalls, calls map[string]bool) {
+	for _, names := range s.Errno {
+		for _, n := range names {
+			for _, call := range m.calls.members(n.Text) {
+				calls[call] = true
+			}
+		}
+	}
 }

@@ -25,13 +25,26 @@ func stock(t *testing.T, texts map[string]string) func(string) (policy.Policy, e
 	}
 }
 
+// calls are tables of a machine with few.
+var calls = policy.Calls{
+	Group: func(name string) ([]string, bool) {
+		calls, ok := map[string][]string{"@memlock": {"mlock"}, "@process": {"clone3", "mincore", "mlock"}}[name]
+		return calls, ok
+	},
+	Guarded: func(name string) bool { return name == "clone3" },
+	Name: func(number uint32) (string, bool) {
+		name, ok := map[uint32]string{27: "mincore", 135: "personality", 435: "clone3"}[number]
+		return name, ok
+	},
+}
+
 func TestResolve(t *testing.T) {
 	const base = `
 extends: []
 filesystem: {view: minimal, read: [/etc/ssl], exec: []}
 syscalls:
   allow: ["@file-system", mincore]
-  errno: {ENOSYS: [clone3, openat2], EPERM: [personality]}
+  errno: {ENOSYS: [clone3, openat2], EPERM: [personality, mlock]}
 limits: {-memory_max: 256M, -pids_max: 64}
 env: {pass: [LANG], set: {HOME: /tmp}}
 `
@@ -50,12 +63,24 @@ env: {pass: [LANG], set: {HOME: /tmp}}
 			strings.Replace(base, "-memory_max: 256M", "-memory_max: 512M", 1)},
 		{"own name opens what base answers with an errno", "syscalls: {allow: [clone3]}\n",
 			strings.NewReplacer("mincore]", "mincore, clone3]", "[clone3, openat2]", "[openat2]").Replace(base)},
-		{"a group does not", "syscalls: {allow: [\"@process\"]}\n",
-			strings.Replace(base, "mincore]", "mincore, \"@process\"]", 1)},
+		{"a group opens what it holds", "syscalls: {allow: [\"@memlock\"]}\n",
+			strings.NewReplacer("mincore]", "mincore, \"@memlock\"]", "[personality, mlock]", "[personality]").Replace(base)},
+		{"but nothing guarded", "syscalls: {allow: [\"@process\"]}\n",
+			strings.NewReplacer("mincore]", "mincore, \"@process\"]", ", mlock]", "]").Replace(base)},
+		{"nor what the policy answers by its own name", "syscalls: {allow: [\"@memlock\"], errno: {EPERM: [mlock]}}\n",
+			strings.Replace(base, "mincore]", "mincore, \"@memlock\"]", 1)},
+		{"a group's errno takes what base allows or answers by name", "syscalls: {errno: {EACCES: [\"@process\"]}}\n",
+			strings.NewReplacer(", mincore]", "]", "[clone3, openat2]", "[openat2]", "[personality, mlock]", "[personality], EACCES: [\"@process\"]").Replace(base)},
+		{"a group's errno, and the own name allowed", "syscalls: {allow: [mincore], errno: {EACCES: [\"@process\"]}}\n",
+			strings.NewReplacer("[clone3, openat2]", "[openat2]", "[personality, mlock]", "[personality], EACCES: [\"@process\"]").Replace(base)},
+		{"a number is its name", "syscalls: {allow: [\"nr:135\"], errno: {EACCES: [\"nr:27\"]}, deny: [\"nr:9000\"]}\n",
+			strings.NewReplacer("mincore]", "personality]", "[personality, mlock]}", "[mlock], EACCES: [mincore]}\n  deny: [\"nr:9000\"]").Replace(base)},
+		{"but for a guarded call's", "syscalls: {allow: [\"nr:435\"]}\n",
+			strings.Replace(base, "mincore]", "mincore, \"nr:435\"]", 1)},
 		{"own errno replaces base's", "syscalls: {errno: {EPERM: [clone3], EACCES: [mincore]}}\n",
-			strings.NewReplacer(", mincore]", "]", "[clone3, openat2]", "[openat2]", "[personality]", "[personality, clone3], EACCES: [mincore]").Replace(base)},
-		{"last name of an errno taken", "syscalls: {allow: [personality]}\n",
-			strings.NewReplacer("mincore]", "mincore, personality]", ", EPERM: [personality]", "").Replace(base)},
+			strings.NewReplacer(", mincore]", "]", "[clone3, openat2]", "[openat2]", "[personality, mlock]", "[personality, mlock, clone3], EACCES: [mincore]").Replace(base)},
+		{"last name of an errno taken", "syscalls: {allow: [personality, mlock]}\n",
+			strings.NewReplacer("mincore]", "mincore, personality, mlock]", ", EPERM: [personality, mlock]", "").Replace(base)},
 		{"deny beats allow", "syscalls: {deny: [mincore]}\n",
 			strings.NewReplacer("allow: [\"@file-system\", mincore]", "allow: [\"@file-system\"]\n  deny: [mincore]").Replace(base)},
 	} {
@@ -68,14 +93,14 @@ env: {pass: [LANG], set: {HOME: /tmp}}
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := policy.Resolve(in, stock(t, map[string]string{"base": base}))
+			got, err := policy.Resolve(in, stock(t, map[string]string{"base": base}), calls)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(want, got, equal); diff != "" {
 				t.Errorf("resolved (-want +got):\n%s", diff)
 			}
-			again, err := policy.Resolve(got, nil)
+			again, err := policy.Resolve(got, nil, calls)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -111,7 +136,7 @@ func TestResolvePeers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := policy.Resolve(in, stock(t, texts))
+			got, err := policy.Resolve(in, stock(t, texts), calls)
 			if tt.wantErr != "" {
 				if err == nil || err.Error() != tt.wantErr {
 					t.Fatalf("error = %v, want %s", err, tt.wantErr)
@@ -138,7 +163,7 @@ func TestResolveShares(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := policy.Resolve(in, nil)
+	got, err := policy.Resolve(in, nil, calls)
 	if err != nil {
 		t.Fatal(err)
 	}

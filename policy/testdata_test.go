@@ -157,7 +157,7 @@ func FuzzPolicy(f *testing.F) {
 		checkCanonical(t, p)
 		r, err := policy.Resolve(p, func(string) (policy.Policy, error) {
 			return policy.Policy{Extends: []string{}}, nil
-		})
+		}, policy.Calls{})
 		if err != nil {
 			t.Fatalf("resolve: %v", err)
 		}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sbx-project/sbx/policy"
 )
 
@@ -136,14 +138,21 @@ func TestTables(t *testing.T) {
 	if n, ok := policy.Family("vsock"); !ok || n != 40 {
 		t.Errorf("vsock = %d, %v; want 40 (linux/socket.h)", n, ok)
 	}
-	if n, ok := policy.Errno("EAFNOSUPPORT"); !ok || n != 97 {
-		t.Errorf("EAFNOSUPPORT = %d, %v; want 97 (asm-generic/errno.h)", n, ok)
+	numbers := map[syscall.Errno]bool{}
+	for _, name := range policy.ErrnoNames() {
+		n, _ := policy.Errno(name)
+		numbers[syscall.Errno(n)] = true
+	}
+	for e := syscall.Errno(1); e <= unix.EHWPOISON; e++ {
+		if unix.ErrnoName(e) != "" && !numbers[e] {
+			t.Errorf("no name is errno %d (errno(3))", e)
+		}
 	}
 	for name, want := range map[string]syscall.Errno{
-		"EPERM": syscall.EPERM, "ENOSYS": syscall.ENOSYS, "EACCES": syscall.EACCES,
-		"EOPNOTSUPP": syscall.EOPNOTSUPP, "EDQUOT": syscall.EDQUOT, "ECONNREFUSED": syscall.ECONNREFUSED,
-		"EOVERFLOW": syscall.EOVERFLOW, "ENOBUFS": syscall.ENOBUFS, "ELOOP": syscall.ELOOP,
-		"ENETUNREACH": syscall.ENETUNREACH, "ETIMEDOUT": syscall.ETIMEDOUT, "EUSERS": syscall.EUSERS,
+		"EPERM": syscall.EPERM, "ENOSYS": syscall.ENOSYS, "EACCES": syscall.EACCES, "EAFNOSUPPORT": syscall.EAFNOSUPPORT,
+		"EOPNOTSUPP": syscall.EOPNOTSUPP, "ENOTSUP": syscall.ENOTSUP, "EWOULDBLOCK": syscall.EWOULDBLOCK, "EDQUOT": syscall.EDQUOT,
+		"ECONNREFUSED": syscall.ECONNREFUSED, "EOVERFLOW": syscall.EOVERFLOW, "ENOBUFS": syscall.ENOBUFS, "ELOOP": syscall.ELOOP,
+		"ENETUNREACH": syscall.ENETUNREACH, "ETIMEDOUT": syscall.ETIMEDOUT, "EUSERS": syscall.EUSERS, "ECANCELED": syscall.ECANCELED,
 	} {
 		if n, ok := policy.Errno(name); !ok || syscall.Errno(n) != want {
 			t.Errorf("%s = %d, %v; want %d", name, n, ok, want)

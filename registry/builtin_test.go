@@ -34,7 +34,7 @@ func TestBuiltin(t *testing.T) {
 			if len(b.Manifest.Checks) < 2 || b.Manifest.Summary == "" {
 				t.Error("want at least two checks and a summary")
 			}
-			p, err := policy.Resolve(b.Manifest.Policy, Stock)
+			p, err := policy.Resolve(b.Manifest.Policy, Stock, policy.Calls{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -139,7 +139,7 @@ func (p *Param) check(n *policy.Node, at map[string]*policy.Node) error {
 	case p.Secret && (p.HasDefault || p.Position != 0):
 		return n.Errorf("", "params: secret %q is given as --%s @FD only", p.Name, p.Name)
 	case p.Type == "enum" && p.HasDefault && !member(p.Values, p.Default):
-		return at["default"].Errorf(policy.Suggest(p.Default, p.Values), "params: default %q is not one of values", p.Default)
+		return at["default"].Errorf(policy.OneOf(p.Default, p.Values), "params: default %q is not one of values", p.Default)
 	}
 	return nil
 }
@@ -249,7 +249,7 @@ func checkTemplates(n *policy.Node, params map[string]Param) error {
 			for name := range params {
 				names = append(names, name)
 			}
-			return n.Errorf(policy.Suggest(name, names), "exec.argv: %q is not a parameter", name)
+			return n.Errorf(policy.OneOf(name, names), "exec.argv: %q is not a parameter", name)
 		case conditional && (p.Type != "bool" || flag == ""):
 			return n.Errorf("write {{"+name+"}}", "exec.argv: {{%s}} is for a bool and needs a text", body)
 		case !conditional && p.Type == "bool":

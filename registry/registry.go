@@ -73,7 +73,7 @@ func Stock(name string) (policy.Policy, error) {
 	if err != nil {
 		return policy.Policy{}, &policy.Error{
 			Msg:  "extends: no stock policy \"" + name + "\"",
-			Hint: policy.Suggest(name, StockNames()),
+			Hint: policy.OneOf(name, StockNames()),
 		}
 	}
 	p, err := ParsePolicy("stock:"+name+".yaml", src)

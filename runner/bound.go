@@ -28,6 +28,9 @@ const watchInterval = 20 * time.Millisecond
 // cannot hold is refused when the policy states it, else held in another way
 // and shown as degraded.
 func (r *run) bound() bool {
+	if !r.mayRaise() {
+		return false
+	}
 	l := r.Plan.Limits
 	r.boundTime()
 	if weak.Off("limits") {
@@ -85,7 +88,12 @@ func (r *run) bound() bool {
 		if contains(l.Required, h.Name) || r.demands(layerOf(h.Name)) {
 			r.layer(layerOf(h.Name), NotHeld, h.Err.Error())
 			r.release()
-			return r.refuse(StatusSetup, Refused, "hold "+h.Name+": feature "+layerOf(h.Name), h.Err, fixOf(r.noLeaf))
+			step, hint := "hold "+h.Name+": feature "+layerOf(h.Name), fixOf(r.noLeaf)
+			if r.noLeaf == nil && !errors.Is(h.Err, cgroup.ErrNoController) {
+				// The controller is there, and the kernel does not take the value.
+				step, hint = "hold "+h.Name, "change it to what this host has, or write -"+h.Name+" if the run may go on without"
+			}
+			return r.refuse(StatusSetup, Refused, step, h.Err, hint)
 		}
 		why := h.Err.Error()
 		switch h.Name {
@@ -107,6 +115,21 @@ func (r *run) bound() bool {
 	}
 	r.addRlimits()
 	return r.required()
+}
+
+// mayRaise refuses a stated resource limit that is above what this process may
+// have: the run would have less than its policy says.
+func (r *run) mayRaise() bool {
+	for _, l := range r.Plan.Rlimits {
+		var own unix.Rlimit
+		if !l.Required || unix.Getrlimit(int(l.Resource), &own) != nil || l.Value <= own.Max {
+			continue
+		}
+		r.release()
+		return r.refuse(StatusSetup, Refused, "hold "+l.Key(), errors.New("who starts the run may have "+strconv.FormatUint(own.Max, 10)+" at most"),
+			"raise the hard limit (ulimit -H, prlimit, LimitX= of the unit), or write -"+l.Key()+" to go on with that")
+	}
+	return true
 }
 
 // addRlimits puts the caller's resource limits behind those of the plan and of

@@ -162,7 +162,7 @@ func (r *run) listen() (last nsexec.Record, killed Outcome) {
 				}
 				continue
 			case nsexec.Violation:
-				r.report.Violations = []Call{describe(rec, r.child.PID)}
+				r.report.Violations = []Call{describe(rec, r.child.PID, &r.Plan.Filter)}
 			}
 			return rec, ""
 		}

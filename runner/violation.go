@@ -2,11 +2,13 @@ package runner
 
 import (
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/internal/syscalls"
 	"github.com/sbx-project/sbx/nsexec"
 )
@@ -19,7 +21,7 @@ import (
 // supervisor's. What has been checked: the record is init's and has a fixed
 // size. What fails closed: memory is only copied, bounded to a few hundred
 // bytes, and shown quoted; nothing depends on it.
-func describe(r nsexec.Record, init int) Call {
+func describe(r nsexec.Record, init int, f *plan.Filter) Call {
 	c := Call{Kind: "syscall", NR: r.NR, Arch: archName(r.Arch), Args: r.Args, PID: r.PID, Rule: "not in syscalls.allow"}
 	if r.Known == 0 {
 		c.NR, c.Syscall, c.Rule = -1, "unknown", "withdrawn by a signal before it could be read"
@@ -40,6 +42,13 @@ func describe(r nsexec.Record, init int) Call {
 			c.Arch = "x32"
 		}
 		c.AllowWith = ""
+	}
+	switch nr := uint32(r.NR); {
+	case c.Rule == "foreign ABI":
+	case slices.Contains(f.Denied, nr):
+		c.Rule, c.AllowWith = "in syscalls.deny", ""
+	case slices.Contains(f.ByArgs, nr):
+		c.Rule, c.AllowWith = "not with these arguments", ""
 	}
 	pid, tid, ok := hostThread(init, r.PID)
 	if !ok {

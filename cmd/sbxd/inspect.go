@@ -60,9 +60,9 @@ commands require is there. Exit status 1 when anything is bad.`,
 					add(path, notes, err)
 					continue
 				}
-				files, errs, tree := loader.CheckRegistry(path)
-				for _, file := range files {
-					add(file, nil, errs[file])
+				files, tree := loader.CheckRegistry(path)
+				for _, f := range files {
+					add(f.Path, f.Notes, f.Err)
 				}
 				add(path, nil, tree)
 			}

@@ -53,7 +53,7 @@ func (c *Config) decodeRequire(n *policy.Node) error {
 	}
 	for i, name := range names {
 		if !slices.Contains(policy.Layers(), name) {
-			return n.Items[i].Errorf(policy.Suggest(name, policy.Layers()), "require: unknown layer %q", name)
+			return n.Items[i].Errorf(policy.OneOf(name, policy.Layers()), "require: unknown layer %q", name)
 		}
 	}
 	c.Require = names

@@ -84,21 +84,15 @@ func lowerSwap(l *plan.Limits, value string) string {
 	return ""
 }
 
-// resources are the names of getrlimit(2) in lower case without RLIMIT_, by
-// their numbers, which amd64 and arm64 share (asm-generic/resource.h).
-var resources = [...]string{
-	"cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks", "sigpending", "msgqueue", "nice", "rtprio", "rttime",
-}
-
 // lowerRlimit makes the limit of a resource. It may be no higher than the
 // policy's or, where that has none, than what this process has itself and
 // would hand down.
 func lowerRlimit(has []plan.Rlimit, name, value string) (plan.Rlimit, string) {
-	i := slices.Index(resources[:], name)
-	if i < 0 {
+	resource, ok := plan.Resource(name)
+	if !ok {
 		return plan.Rlimit{}, "is no resource of getrlimit(2)"
 	}
-	r := plan.Rlimit{Resource: uint32(i)}
+	r := plan.Rlimit{Resource: resource}
 	n, ok := size(value)
 	if value == "0" {
 		n, ok = 0, true
@@ -107,7 +101,7 @@ func lowerRlimit(has []plan.Rlimit, name, value string) (plan.Rlimit, string) {
 		return r, "has no valid value"
 	}
 	var inherited unix.Rlimit
-	if err := unix.Getrlimit(i, &inherited); err != nil {
+	if err := unix.Getrlimit(int(resource), &inherited); err != nil {
 		return r, "cannot be compared: " + err.Error()
 	}
 	bound := inherited.Max

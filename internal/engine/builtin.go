@@ -10,7 +10,8 @@ type builtin struct {
 	names []string
 	// attack says what the rule is against; it is shown beside the call.
 	attack string
-	// fixed is the call's only verdict, unless the policy denies it.
+	// fixed is the call's only verdict, unless the policy denies it or has
+	// another errno for it.
 	fixed *filter.Verdict
 	// open: where no list of the policy names the call it counts as
 	// allowed, under must.
@@ -50,7 +51,7 @@ const (
 	readImpliesExec                      = 0x0400000
 	personalityQuery                     = 0xffffffff
 	renameWhiteout                       = 4
-	prioProcess                          = 0
+	prioProcess, ioprioProcess           = 0, 1
 	fSetLease, fNotify                   = 1024, 1026
 )
 
@@ -161,7 +162,7 @@ func builtins(in rulesetInput) map[string]*builtin {
 
 	list := []builtin{{
 		names: []string{"clone"}, attack: "new namespaces give a full capability set over themselves; the kernel takes the low 32 bits",
-		must: [][]filter.Test{{masked(0, cloneNamespaces, 0)}}, miss: violation,
+		must: [][]filter.Test{{masked(0, cloneNamespaces, 0)}}, miss: refusal(in.syscalls),
 	}, {
 		names: []string{"clone3"}, attack: "its flags lie in memory, where no filter can look", fixed: &never,
 	}, {
@@ -191,6 +192,12 @@ func builtins(in rulesetInput) map[string]*builtin {
 	}, {
 		names: []string{"sched_setaffinity"}, attack: "an init that is tied to a busy processor",
 		must: anyOf(0, 0), miss: errno(eperm),
+	}, {
+		names: []string{"sched_setattr", "sched_setparam", "sched_setscheduler"}, attack: "an init that gets no processor time (SCHED_IDLE)",
+		must: anyOf(0, 0), miss: errno(eperm),
+	}, {
+		names: []string{"ioprio_set"}, attack: "the I/O class of init",
+		must: [][]filter.Test{{eq(0, ioprioProcess), eq(1, 0)}}, miss: errno(eperm),
 	}, {
 		names: []string{"fcntl"}, attack: "leases delay whoever opens the file outside; directory notices signal",
 		deny: denyEach(1, []uint64{fSetLease, fNotify}, errno(eperm)),

@@ -19,7 +19,7 @@ func ForBundle(b *registry.Bundle, generation uint64, build string, features fea
 	m := &b.Manifest
 	for i, name := range m.Requires.Features {
 		if _, ok := feature.Known(name); !ok {
-			return Request{}, refuse(at(m.Requires.FeaturePos, i), policy.Suggest(name, feature.Names()), "requires.features: unknown feature %q", name)
+			return Request{}, refuse(at(m.Requires.FeaturePos, i), policy.OneOf(name, feature.Names()), "requires.features: unknown feature %q", name)
 		}
 	}
 	for i := range m.Checks {
@@ -27,7 +27,7 @@ func ForBundle(b *registry.Bundle, generation uint64, build string, features fea
 			return Request{}, refuse(c.ViolationPos, policy.Suggest(c.Violation, allCalls()), "checks.expect.violation: unknown syscall %q", c.Violation)
 		}
 	}
-	p, err := policy.Resolve(m.Policy, registry.Stock)
+	p, err := Resolve(m.Policy)
 	if err != nil {
 		return Request{}, unresolved(err)
 	}

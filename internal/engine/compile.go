@@ -51,7 +51,7 @@ func (f *Filters) Compile(in Input) (*plan.Plan, error) {
 		Summary:          in.Summary,
 		View:             v.steps,
 		Hostname:         Hostname,
-		Filter:           plan.Filter{Insns: program.Insns, ExecOnce: program.ExecOnce},
+		Filter:           program,
 		DenyWriteExecute: denyWriteExecute(&in.Policy),
 		Loopback:         in.Policy.Network.Mode == "loopback",
 		User:             in.User,
@@ -85,7 +85,8 @@ func Ruleset(in Input) (filter.Ruleset, error) {
 	if err != nil {
 		return filter.Ruleset{}, err
 	}
-	return ruleset(rules)
+	rs, _, err := ruleset(rules)
+	return rs, err
 }
 
 // rulesetOf is what the ruleset of in depends on.

@@ -27,7 +27,7 @@ func resolved(t testing.TB, text string) policy.Policy {
 	if err != nil {
 		t.Fatalf("parse %q: %v", text, err)
 	}
-	p, err = policy.Resolve(p, registry.Stock)
+	p, err = Resolve(p)
 	if err != nil {
 		t.Fatalf("resolve %q: %v", text, err)
 	}

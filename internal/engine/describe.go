@@ -58,7 +58,11 @@ func Describe(p *plan.Plan) string {
 	}
 	limitText(line, &p.Limits)
 	for _, r := range p.Rlimits {
-		line("rlimit", "%s %d", rlimitName(r.Resource), r.Value)
+		required := ""
+		if r.Required {
+			required = " (required)"
+		}
+		line("rlimit", "%s %d%s", strings.TrimPrefix(r.Key(), "rlimit_"), r.Value, required)
 	}
 	for _, s := range p.Env.Set {
 		line("env", "%s", s)
@@ -163,16 +167,4 @@ func capabilityNames(bits uint64) (names []string) {
 		}
 	}
 	return names
-}
-
-var rlimitNames = [...]string{
-	"cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks", "sigpending", "msgqueue",
-	"nice", "rtprio", "rttime",
-}
-
-func rlimitName(n uint32) string {
-	if int(n) < len(rlimitNames) {
-		return rlimitNames[n]
-	}
-	return fmt.Sprintf("resource %d", n)
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/sbx-project/sbx/internal/filter"
+	"github.com/sbx-project/sbx/internal/plan"
 )
 
 // maxFilters bounds how many compiled filters are remembered. One has some
@@ -18,11 +18,11 @@ const maxFilters = 1024
 // for concurrent use.
 type Filters struct {
 	mu       sync.Mutex
-	programs map[[sha256.Size]byte]filter.Program
+	programs map[[sha256.Size]byte]plan.Filter
 }
 
 // program is the compiled filter of the ruleset that in makes.
-func (f *Filters) program(in rulesetInput) (filter.Program, error) {
+func (f *Filters) program(in rulesetInput) (plan.Filter, error) {
 	if f == nil {
 		return in.compile()
 	}
@@ -40,18 +40,19 @@ func (f *Filters) program(in rulesetInput) (filter.Program, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.programs == nil || len(f.programs) >= maxFilters {
-		f.programs = map[[sha256.Size]byte]filter.Program{}
+		f.programs = map[[sha256.Size]byte]plan.Filter{}
 	}
 	f.programs[key] = p
 	return p, nil
 }
 
-func (in rulesetInput) compile() (filter.Program, error) {
-	rs, err := ruleset(in)
+func (in rulesetInput) compile() (plan.Filter, error) {
+	rs, why, err := ruleset(in)
 	if err != nil {
-		return filter.Program{}, err
+		return plan.Filter{}, err
 	}
-	return compileFilter(rs)
+	p, err := compileFilter(rs)
+	return plan.Filter{Insns: p.Insns, ExecOnce: p.ExecOnce, Denied: why.denied, ByArgs: why.byArgs}, err
 }
 
 // key names the input: two with one key make one ruleset. Where a call is

@@ -78,7 +78,7 @@ func capabilities(in *Input, rules rulesetInput) (uint64, error) {
 	for _, name := range p.Capabilities {
 		n, ok := policy.Capability(name)
 		if !ok {
-			return 0, refuse(p.Places.Of("capabilities "+name), policy.Suggest(name, policy.CapabilityNames()), "capabilities: unknown name %q", name)
+			return 0, refuse(p.Places.Of("capabilities "+name), policy.OneOf(name, policy.CapabilityNames()), "capabilities: unknown name %q", name)
 		}
 		if !in.Features.Has("userns") {
 			return 0, lacking(p.Places.Of("capabilities "+name), in.Features, "userns", "capabilities: "+name)
@@ -88,7 +88,7 @@ func capabilities(in *Input, rules rulesetInput) (uint64, error) {
 	if !slices.Contains(p.Capabilities, "CAP_SYS_ADMIN") {
 		return bits, nil
 	}
-	rs, err := ruleset(rules)
+	rs, _, err := ruleset(rules)
 	if err != nil {
 		return 0, err
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -71,7 +72,10 @@ const (
 // rlimits returns the resource limits, sorted by number.
 func rlimits(in *Input) ([]plan.Rlimit, error) {
 	l := &in.Policy.Limits
-	values := map[uint32]uint64{rlimitCore: 0, rlimitNice: 0, rlimitRTPrio: 0}
+	values := map[uint32]plan.Rlimit{}
+	for _, n := range []uint32{rlimitCore, rlimitNice, rlimitRTPrio} {
+		values[n] = plan.Rlimit{Resource: n}
+	}
 	names := make([]string, 0, len(l.Rlimits))
 	for name := range l.Rlimits {
 		names = append(names, name)
@@ -82,16 +86,13 @@ func rlimits(in *Input) ([]plan.Rlimit, error) {
 		if !ok {
 			return nil, refuse(in.place("limits.rlimit_"+name), "", "limits: unknown resource rlimit_%s", name)
 		}
-		value := l.Rlimits[name].Value
-		if _, always := values[n]; always && value != 0 {
+		stated := l.Rlimits[name]
+		if _, always := values[n]; always && stated.Value != 0 {
 			return nil, refuse(in.place("limits.rlimit_"+name), "leave it out", "limits: rlimit_%s is always 0", name)
 		}
-		values[n] = value
+		values[n] = plan.Rlimit{Resource: n, Value: stated.Value, Required: !stated.Optional}
 	}
-	var out []plan.Rlimit
-	for n, value := range values {
-		out = append(out, plan.Rlimit{Resource: n, Value: value})
-	}
+	out := slices.Collect(maps.Values(values))
 	slices.SortFunc(out, func(a, b plan.Rlimit) int { return int(a.Resource) - int(b.Resource) })
 	return out, nil
 }

@@ -20,7 +20,7 @@ func required(in *Input, p *plan.Plan) error {
 	for _, name := range in.Policy.Require {
 		pos := in.place("require " + name)
 		if !slices.Contains(policy.Layers(), name) {
-			return refuse(pos, policy.Suggest(name, policy.Layers()), "require: unknown layer %q", name)
+			return refuse(pos, policy.OneOf(name, policy.Layers()), "require: unknown layer %q", name)
 		}
 		if probe, ok := has(name, in.Features); !ok {
 			return lacking(pos, in.Features, probe, "require: "+name)
@@ -32,7 +32,7 @@ func required(in *Input, p *plan.Plan) error {
 	for _, name := range in.Require {
 		of := "require: " + name + " of " + config.Path
 		if !slices.Contains(policy.Layers(), name) {
-			return refuse(policy.Pos{}, policy.Suggest(name, policy.Layers()), "%s: unknown layer", of)
+			return refuse(policy.Pos{}, policy.OneOf(name, policy.Layers()), "%s: unknown layer", of)
 		}
 		if probe, ok := has(name, in.Features); !ok {
 			return lacking(policy.Pos{}, in.Features, probe, of)

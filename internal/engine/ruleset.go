@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -63,7 +64,8 @@ type rulesetInput struct {
 // own name, errno of a group, allow of a group, default. Within argument
 // rules: kill, errno, allow. The order in which things are written never
 // matters. Numbers that have no name here get ENOSYS, unless "nr:" names them.
-func ruleset(in rulesetInput) (filter.Ruleset, error) {
+func ruleset(in rulesetInput) (filter.Ruleset, reasons, error) {
+	var why reasons
 	if weak.Off("guarded") {
 		for _, name := range syscalls.GuardedNames() {
 			in.syscalls.Allow = append(in.syscalls.Allow, policy.Name{Text: name})
@@ -71,15 +73,23 @@ func ruleset(in rulesetInput) (filter.Ruleset, error) {
 	}
 	names, numbers, err := stances(in)
 	if err != nil {
-		return filter.Ruleset{}, err
+		return filter.Ruleset{}, why, err
 	}
 	rules, err := userRules(in.arch, in.syscalls.Rules)
 	if err != nil {
-		return filter.Ruleset{}, err
+		return filter.Ruleset{}, why, err
+	}
+	// What a policy answers by itself stands also where nothing but the one
+	// exec of the program is open.
+	answer := func(call string) filter.Verdict {
+		if s := names[call]; s.verdict.Kind == filter.Errno {
+			return s.verdict
+		}
+		return refusal(in.syscalls)
 	}
 	rs := filter.Ruleset{
 		Arch: in.arch, Calls: map[uint32]filter.Call{}, Default: errno(enosys),
-		ExecOnce: in.execOnce, ExecVerdict: refusal(in.syscalls),
+		ExecOnce: in.execOnce, ExecveVerdict: answer("execve"), ExecveatVerdict: answer("execveat"),
 	}
 	fixed := builtins(in)
 	for nr := uint32(0); nr <= syscalls.Last(in.arch); nr++ {
@@ -99,16 +109,34 @@ func ruleset(in rulesetInput) (filter.Ruleset, error) {
 			r = nil
 		}
 		rs.Calls[nr] = combine(s, r, fixed[name])
+		why.note(nr, s, rs.Calls[nr])
 	}
 	for nr, s := range numbers { // none of them has a name, see expand
 		rs.Calls[nr] = combine(s, rules[nr], nil)
+		why.note(nr, s, rs.Calls[nr])
 	}
 	for nr, r := range rules {
 		if _, ok := rs.Calls[nr]; !ok {
 			rs.Calls[nr] = combine(stance{verdict: errno(enosys)}, r, nil)
 		}
 	}
-	return rs, nil
+	slices.Sort(why.denied)
+	slices.Sort(why.byArgs)
+	return rs, why, nil
+}
+
+// reasons are why calls are violations, where it is not that nothing allows
+// them.
+type reasons struct{ denied, byArgs []uint32 }
+
+func (r *reasons) note(nr uint32, s stance, c filter.Call) {
+	kills := func(rule filter.Rule) bool { return rule.Verdict == violation }
+	switch {
+	case s.denied:
+		r.denied = append(r.denied, nr)
+	case s.verdict.Kind == filter.Allow && (c.Default == violation || slices.ContainsFunc(c.Rules, kills)):
+		r.byArgs = append(r.byArgs, nr)
+	}
 }
 
 // refusal is the verdict for what a policy does not allow.
@@ -227,7 +255,7 @@ func expand(arch string, n policy.Name, all bool) (calls []string, nr uint32, er
 		}
 		calls, ok := get(n.Text)
 		if !ok {
-			return nil, 0, refuse(n.Pos, policy.Suggest(n.Text, syscalls.Groups()), "unknown syscall group %q", n.Text)
+			return nil, 0, refuse(n.Pos, policy.OneOf(n.Text, syscalls.Groups()), "unknown syscall group %q", n.Text)
 		}
 		return append([]string{}, calls...), 0, nil // never nil
 	case strings.HasPrefix(n.Text, "nr:"):
@@ -261,6 +289,9 @@ func combine(s stance, user []userRule, b *builtin) filter.Call {
 		b = &builtin{}
 	}
 	if s.denied {
+		return filter.Call{Default: s.verdict}
+	}
+	if b.fixed != nil && s.stated && s.verdict.Kind == filter.Errno {
 		return filter.Call{Default: s.verdict}
 	}
 	if b.fixed != nil {

@@ -38,6 +38,8 @@ func TestBuiltinRules(t *testing.T) {
 		{"new user namespace", generous, "clone", args(0x10000000 | 17), "violation"},
 		{"new user namespace, stray high bits", generous, "clone", args(high | 0x10000000), "violation"},
 		{"every namespace flag", generous, "clone", args(0x02000000), "violation"},
+		{"new user namespace, default errno", `syscalls: {default: errno}`, "clone", args(0x10000000 | 17), "errno EPERM"},
+		{"clone3, answered", `syscalls: {errno: {EPERM: [clone3]}}`, "clone3", args(), "errno EPERM"},
 		{"clone3", generous, "clone3", args(), "errno ENOSYS"},
 		{"openat2", generous, "openat2", args(), "errno ENOSYS"},
 		{"file_setattr", generous, "file_setattr", args(), "errno ENOSYS"},
@@ -87,6 +89,14 @@ func TestBuiltinRules(t *testing.T) {
 		{"priority of the user", `{}`, "setpriority", args(2, 0, 19), "errno EPERM"},
 		{"own processors", `{}`, "sched_setaffinity", args(0, 8), "allow"},
 		{"init's processors", `{}`, "sched_setaffinity", args(1, 8), "errno EPERM"},
+		{"init's class", `syscalls: {allow: ["@resources"]}`, "sched_setscheduler", args(1, 5), "errno EPERM"},
+		{"init's class, high bits", `syscalls: {allow: [sched_setscheduler]}`, "sched_setscheduler", args(high|1, 5), "errno EPERM"},
+		{"own class", `syscalls: {allow: ["@resources"]}`, "sched_setscheduler", args(0, 5), "allow"},
+		{"init's class by attributes", generous, "sched_setattr", args(1), "errno EPERM"},
+		{"init's parameters", generous, "sched_setparam", args(1), "errno EPERM"},
+		{"own I/O class", generous, "ioprio_set", args(1, 0, 0x6000), "allow"},
+		{"init's I/O class", generous, "ioprio_set", args(1, 1, 0x6000), "errno EPERM"},
+		{"the user's I/O class", generous, "ioprio_set", args(3, 0, 0x6000), "errno EPERM"},
 		{"init's processors, high bits", generous, "sched_setaffinity", args(high|1, 8), "errno EPERM"},
 		{"sched_setattr", `{}`, "sched_setattr", args(0), "errno EPERM"},
 		{"sched_setparam", `{}`, "sched_setparam", args(0), "errno EPERM"},
@@ -127,10 +137,22 @@ func TestBuiltinRules(t *testing.T) {
 		{"deny with default errno", `syscalls: {deny: [read], default: errno}`, "read", args(), "errno EPERM"},
 		{"default errno", `syscalls: {default: errno}`, "mount", args(), "errno EPERM"},
 		{"errno beats a group's allow", `syscalls: {errno: {EIO: [read]}}`, "read", args(), "errno EIO"},
+		{"errno of a group beats base's own names", `syscalls: {errno: {EIO: ["@network-io"]}}`, "sendto", args(), "errno EIO"},
+		{"base answers, opened by its group", `syscalls: {allow: ["@memlock"]}`, "mlock", args(), "allow"},
+		{"base answers, opened by its group with all others", `syscalls: {allow: ["@system-service"]}`, "io_setup", args(), "allow"},
+		{"base answers, guarded in the group", `syscalls: {allow: ["@aio"]}`, "io_uring_setup", args(), "errno ENOSYS"},
+		{"base answers, opened by its number", `syscalls: {allow: ["nr:462"]}`, "mseal", args(), "allow"},
+		{"base allows, answered by its number", `syscalls: {errno: {EIO: ["nr:16"]}}`, "ioctl", args(0, 0x5401), "errno EIO"},
 		{"nothing but @default", `extends: []`, "openat", args(), "violation"},
 		{"nothing but @default, exit", `extends: []`, "exit_group", args(), "allow"},
 
 		{"second exec", `{}`, "execve", args(), "violation"},
+		{"second exec, answered", `syscalls: {errno: {EACCES: [execve]}}`, "execve", args(), "errno EACCES"},
+		{"second exec, answered by the other call", `syscalls: {errno: {EACCES: [execve]}}`, "execveat", args(), "violation"},
+		{"second exec, answered in a group", `syscalls: {errno: {EACCES: ["@process"]}}`, "execveat", args(), "errno EACCES"},
+		{"second exec, answered and denied", `syscalls: {errno: {EACCES: [execve]}, deny: [execve]}`, "execve", args(), "violation"},
+		{"second exec, default errno", `syscalls: {default: errno}`, "execve", args(), "errno EPERM"},
+		{"exec list, answered", `{filesystem: {exec: [view]}, syscalls: {errno: {EACCES: [execve]}}}`, "execve", args(), "errno EACCES"},
 		{"exec list", `filesystem: {exec: [/bin/sh]}`, "execve", args(), "allow"},
 		{"exec view", `filesystem: {exec: [view]}`, "execveat", args(), "allow"},
 		{"plug-ins", `filesystem: {exec: [/usr/lib/plugins]}`, "execve", args(), "violation"},
@@ -145,6 +167,8 @@ func TestBuiltinRules(t *testing.T) {
 		{"exec refused by its group", `syscalls: {deny: ["@process"]}`, "execve", args(), "violation"},
 		{"rule cannot open a family", `syscalls: {rules: [{names: [socket], args: [{index: 0, op: eq, value: 40}], action: allow}]}`, "socket", args(40), "errno EAFNOSUPPORT"},
 		{"rule refuses", `syscalls: {rules: [{names: [kill], args: [{index: 1, op: eq, value: 9}], action: errno, errno: EPERM}]}`, "kill", args(1, high|9), "errno EPERM"},
+		{"rules answer differently", `syscalls: {rules: [{names: [kill], args: [{index: 1, op: eq, value: 9}], action: errno, errno: EACCES}, {names: [kill], args: [{index: 0, op: eq, value: 1}], action: errno, errno: EPERM}]}`, "kill", args(1, 9), "errno EPERM"},
+		{"rules answer differently, in the other order", `syscalls: {rules: [{names: [kill], args: [{index: 0, op: eq, value: 1}], action: errno, errno: EPERM}, {names: [kill], args: [{index: 1, op: eq, value: 9}], action: errno, errno: EACCES}]}`, "kill", args(1, 9), "errno EPERM"},
 		{"rule refuses, else", `syscalls: {rules: [{names: [kill], args: [{index: 1, op: eq, value: 9}], action: kill}]}`, "kill", args(1, 15), "allow"},
 		{"rule opens a guarded call", `syscalls: {rules: [{names: [ptrace], args: [{index: 0, op: eq, value: 0}], action: allow}]}`, "ptrace", args(0), "allow"},
 		{"rule opens no more of it", `syscalls: {rules: [{names: [ptrace], args: [{index: 0, op: eq, value: 0}], action: allow}]}`, "ptrace", args(high), "violation"},
@@ -263,7 +287,7 @@ func FuzzRuleset(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if p, err = policy.Resolve(p, registry.Stock); err != nil {
+		if p, err = Resolve(p); err != nil {
 			return
 		}
 		rs, err := Ruleset(Input{Arch: "amd64", Policy: p, Features: everything()})

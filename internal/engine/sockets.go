@@ -16,7 +16,7 @@ func families(in *Input) ([]uint32, error) {
 	for _, name := range p.Sockets {
 		n, ok := policy.Family(name)
 		if !ok {
-			return nil, refuse(p.Places.Of("sockets "+name), policy.Suggest(name, policy.FamilyNames()), "sockets: unknown address family %q", name)
+			return nil, refuse(p.Places.Of("sockets "+name), policy.OneOf(name, policy.FamilyNames()), "sockets: unknown address family %q", name)
 		}
 		if n == afUnix {
 			if err := unixAllowed(in); err != nil {

@@ -90,7 +90,8 @@ func (v *view) tmpfs() ([]mount, error) {
 	for _, t := range p.Filesystem.Tmpfs {
 		stated[t.Path] = true
 		sum += uint64(t.Size)
-		out = append(out, mount{kind: plan.Tmpfs, path: t.Path, mode: 0o1777, size: uint64(t.Size), files: t.Files, pos: t.Pos})
+		// One more: its root is an inode too (tmpfs(5), nr_inodes).
+		out = append(out, mount{kind: plan.Tmpfs, path: t.Path, mode: 0o1777, size: uint64(t.Size), files: t.Files + 1, pos: t.Pos})
 	}
 	var memory uint64
 	if m := p.Limits.MemoryMax; m != nil {

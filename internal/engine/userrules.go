@@ -1,6 +1,10 @@
 package engine
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
+
 	"github.com/sbx-project/sbx/internal/filter"
 	"github.com/sbx-project/sbx/internal/syscalls"
 	"github.com/sbx-project/sbx/policy"
@@ -13,7 +17,9 @@ type userRule struct {
 	tests   []filter.Test
 }
 
-// userRules sorts the policy's rules by call number.
+// userRules sorts the policy's rules by call number, and those of a call by
+// their errno: of two that hold for the same arguments the lower number answers,
+// in whatever order they are written.
 func userRules(arch string, rules []policy.Rule) (map[uint32][]userRule, error) {
 	out := map[uint32][]userRule{}
 	for _, r := range rules {
@@ -59,6 +65,9 @@ func userRules(arch string, rules []policy.Rule) (map[uint32][]userRule, error) 
 			}
 		}
 	}
+	for _, list := range out {
+		slices.SortStableFunc(list, func(a, b userRule) int { return cmp.Compare(a.verdict.Errno, b.verdict.Errno) })
+	}
 	return out, nil
 }
 
@@ -93,6 +102,9 @@ func userTests(call string, r policy.Rule) ([]filter.Test, error) {
 			t.Wide = large || op != filter.MaskedEqual && narrowest == (r.Action == "allow")
 		case mask&(1<<a.Index) != 0:
 			t.Wide = true
+		case large && t.Value>>32 == 0:
+			return nil, refuse(r.Pos, fmt.Sprintf("write mask: %#x", uint32(t.Mask)),
+				"syscalls.rules: mask %#x of argument %d of %s: the kernel takes 32 bits of it", t.Mask, a.Index, call)
 		case large:
 			return nil, refuse(r.Pos, "the kernel takes 32 bits of it",
 				"syscalls.rules: argument %d of %s never has the value %#x", a.Index, call, a.Value)

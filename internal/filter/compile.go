@@ -60,8 +60,8 @@ func Compile(rs Ruleset) (Program, error) {
 	}
 	if rs.ExecOnce {
 		execve, execveat := execNumbers(rs.Arch)
-		decisions[execve] = g.answer(rs.ExecVerdict)
-		decisions[execveat] = g.add(node{kind: once, value: rs.ExecVerdict.returnValue()})
+		decisions[execve] = g.answer(rs.ExecveVerdict)
+		decisions[execveat] = g.add(node{kind: once, value: rs.ExecveatVerdict.returnValue()})
 	}
 	last := fallback
 	if rs.Arch == "amd64" {
@@ -109,11 +109,13 @@ func (rs Ruleset) validate() error {
 		return fmt.Errorf("default: %w", err)
 	}
 	if rs.ExecOnce {
-		if err := rs.ExecVerdict.validate(); err != nil {
-			return fmt.Errorf("exec verdict: %w", err)
-		}
-		if rs.ExecVerdict.Kind == Allow {
-			return errors.New("exec verdict: exec-once cannot allow every execve")
+		for _, v := range []Verdict{rs.ExecveVerdict, rs.ExecveatVerdict} {
+			if err := v.validate(); err != nil {
+				return fmt.Errorf("exec verdict: %w", err)
+			}
+			if v.Kind == Allow {
+				return errors.New("exec verdict: exec-once cannot allow every execve")
+			}
 		}
 	}
 	for _, nr := range slices.Sorted(maps.Keys(rs.Calls)) {

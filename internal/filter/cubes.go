@@ -43,8 +43,8 @@ func (rs Ruleset) express() expressed {
 			calls = map[uint32]Call{}
 		}
 		execve, execveat := execNumbers(rs.Arch)
-		calls[execve] = Call{Default: rs.ExecVerdict}
-		calls[execveat] = Call{Default: rs.ExecVerdict}
+		calls[execve] = Call{Default: rs.ExecveVerdict}
+		calls[execveat] = Call{Default: rs.ExecveatVerdict}
 	}
 	conditions := 0
 	for _, nr := range slices.Sorted(maps.Keys(calls)) {

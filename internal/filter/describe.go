@@ -23,8 +23,8 @@ func Describe(rs Ruleset) string {
 	if _, err := auditArch(rs.Arch); err == nil && rs.ExecOnce {
 		var execve uint32
 		execve, execveat = execNumbers(rs.Arch)
-		calls[execve] = Call{Default: rs.ExecVerdict}
-		calls[execveat] = Call{Default: rs.ExecVerdict}
+		calls[execve] = Call{Default: rs.ExecveVerdict}
+		calls[execveat] = Call{Default: rs.ExecveatVerdict}
 	}
 	for _, nr := range slices.Sorted(maps.Keys(calls)) {
 		name, ok := syscalls.Name(rs.Arch, nr)

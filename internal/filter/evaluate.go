@@ -8,8 +8,11 @@ func (rs Ruleset) Evaluate(nr uint32, args [6]uint64) Verdict {
 		return foreign
 	}
 	if rs.ExecOnce {
-		if execve, execveat := execNumbers(rs.Arch); nr == execve || nr == execveat {
-			return rs.ExecVerdict
+		switch execve, execveat := execNumbers(rs.Arch); nr {
+		case execve:
+			return rs.ExecveVerdict
+		case execveat:
+			return rs.ExecveatVerdict
 		}
 	}
 	call, ok := rs.Calls[nr]

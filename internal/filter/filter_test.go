@@ -38,7 +38,7 @@ func number(t testing.TB, arch, name string) uint32 {
 // a verdict, most of @system-service are allowed, some look at arguments.
 func serviceRules(t testing.TB, arch string) Ruleset {
 	t.Helper()
-	rs := Ruleset{Arch: arch, Calls: map[uint32]Call{}, Default: enosys, ExecOnce: true, ExecVerdict: violation}
+	rs := Ruleset{Arch: arch, Calls: map[uint32]Call{}, Default: enosys, ExecOnce: true}
 	for _, name := range syscalls.Names(arch) {
 		rs.Calls[number(t, arch, name)] = Call{Default: violation}
 	}
@@ -70,7 +70,7 @@ func serviceRules(t testing.TB, arch string) Ruleset {
 }
 
 func TestGolden(t *testing.T) {
-	small := Ruleset{Arch: "amd64", Default: enosys, ExecOnce: true, ExecVerdict: violation, Calls: map[uint32]Call{
+	small := Ruleset{Arch: "amd64", Default: enosys, ExecOnce: true, Calls: map[uint32]Call{
 		0: {Default: allow}, 1: {Default: allow}, 2: {Default: violation}, 3: {Default: allow},
 		16: {Rules: []Rule{
 			{Tests: []Test{{Index: 1, Op: Equal, Value: unix.TIOCSTI}}, Verdict: eperm},
@@ -146,7 +146,8 @@ func TestCompileRefuses(t *testing.T) {
 		{"mask over 32 bits", rule(Test{Op: MaskedEqual, Mask: 1 << 32}), "mask 0x100000000: the test compares 32 bits"},
 		{"value outside mask", rule(Test{Op: MaskedEqual, Mask: 1, Value: 2}), "never matches"},
 		{"rule verdict", one(Call{Rules: []Rule{{Verdict: Verdict{Kind: Errno}}}}), "errno 0"},
-		{"exec-once that allows", Ruleset{Arch: "amd64", ExecOnce: true, ExecVerdict: allow}, "exec-once cannot allow"},
+		{"exec-once that allows", Ruleset{Arch: "amd64", ExecOnce: true, ExecveatVerdict: allow}, "exec-once cannot allow"},
+		{"exec-once that allows execve", Ruleset{Arch: "amd64", ExecOnce: true, ExecveVerdict: allow}, "exec-once cannot allow"},
 		{"too long", tooLong(), "the kernel takes 4096"},
 	}
 	for _, tt := range tests {
@@ -247,7 +248,7 @@ func TestExecOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			// Entries for both calls must have no say.
-			p, err := Compile(Ruleset{Arch: arch, Default: allow, ExecOnce: true, ExecVerdict: eperm,
+			p, err := Compile(Ruleset{Arch: arch, Default: allow, ExecOnce: true, ExecveVerdict: enosys, ExecveatVerdict: eperm,
 				Calls: map[uint32]Call{execve: {Default: allow}, execveat: {Default: allow}}})
 			if err != nil {
 				t.Fatal(err)
@@ -265,7 +266,7 @@ func TestExecOnce(t *testing.T) {
 			const refused = unix.SECCOMP_RET_ERRNO | 1
 			patched := patch(p, words)
 			check("the one call", patched, execveat, secret, unix.SECCOMP_RET_ALLOW)
-			check("execve", patched, execve, secret, refused)
+			check("execve", patched, execve, secret, enosys.returnValue())
 			check("other fd", patched, execveat, [6]uint64{9, path, argv, envp, unix.AT_EMPTY_PATH}, unix.SECCOMP_RET_ALLOW)
 			check("no flags", patched, execveat, [6]uint64{3, path, argv, envp, 0}, refused)
 			check("more flags", patched, execveat, [6]uint64{3, path, argv, envp, unix.AT_EMPTY_PATH | unix.AT_SYMLINK_NOFOLLOW}, refused)

@@ -50,7 +50,7 @@ func child(what string) error {
 		return err
 	}
 	if strings.HasPrefix(what, "exec") {
-		rs.ExecOnce, rs.ExecVerdict = true, eperm
+		rs.ExecOnce, rs.ExecveVerdict, rs.ExecveatVerdict = true, eperm, eperm
 	}
 	if what == "exec-again" { // already under the filter
 		_, _, errno := unix.RawSyscall(unix.SYS_EXECVE, 0, 0, 0)

@@ -87,7 +87,8 @@ func TestAgreeSees(t *testing.T) {
 	change("ioctl width", func(rs *Ruleset) { rs.Calls[nr].Rules[0].Tests[0].Wide = true })
 	change("clone mask", func(rs *Ruleset) { rs.Calls[number(t, runtime.GOARCH, "clone")].Rules[0].Tests[0].Mask = 0x7e000000 })
 	change("default", func(rs *Ruleset) { rs.Default = violation })
-	change("exec", func(rs *Ruleset) { rs.ExecVerdict = eperm })
+	change("execve", func(rs *Ruleset) { rs.ExecveVerdict = eperm })
+	change("execveat", func(rs *Ruleset) { rs.ExecveatVerdict = eperm })
 	change("architecture", func(rs *Ruleset) { rs.Arch = foreignArch() })
 }
 
@@ -231,7 +232,7 @@ func rulesFrom(seed []byte, arm bool) Ruleset {
 		rs.Arch = "arm64"
 	}
 	if next()%2 == 1 {
-		rs.ExecOnce, rs.ExecVerdict = true, violation
+		rs.ExecOnce, rs.ExecveVerdict = true, enosys
 	}
 	for len(seed) > 0 {
 		nr := uint32(next() | next()%4<<8)

@@ -85,9 +85,9 @@ type Ruleset struct {
 	// Default is for numbers that are in no entry of Calls.
 	Default Verdict
 	// ExecOnce lets exactly one execveat(2) pass, the one whose path, argv
-	// and envp pointers are three secret constants; execve(2) and every
-	// other execveat get ExecVerdict. Entries of Calls for both are
-	// ignored.
-	ExecOnce    bool
-	ExecVerdict Verdict
+	// and envp pointers are three secret constants. Every other execveat gets
+	// ExecveatVerdict and execve(2) ExecveVerdict; entries of Calls for both
+	// are ignored.
+	ExecOnce                       bool
+	ExecveVerdict, ExecveatVerdict Verdict
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sbx-project/sbx/internal/engine"
 	"github.com/sbx-project/sbx/internal/feature"
+	"github.com/sbx-project/sbx/internal/filter"
 	"github.com/sbx-project/sbx/internal/safefs"
 	"github.com/sbx-project/sbx/internal/syscalls"
 	"github.com/sbx-project/sbx/internal/yamlnode"
@@ -32,19 +33,20 @@ type Note struct {
 // of its text, and that the engine can make a plan of it on this host. A file
 // with an apiVersion is a manifest. The notes are those of a file that is good.
 func Check(path string) ([]Note, error) {
-	p, err := check(path)
+	p, rules, err := check(path)
 	if err != nil {
 		return nil, err
 	}
-	return guarded(path, p.Syscalls), nil
+	return guarded(path, p.Syscalls, rules), nil
 }
 
 // guarded points at the guarded calls that a policy opens: each of them reaches
-// other processes or the kernel, or walks around a rule of the sandbox.
-func guarded(path string, s policy.Syscalls) (notes []Note) {
+// other processes or the kernel, or walks around a rule of the sandbox. rules
+// are what the policy comes to: what is denied or has a built-in answer is not
+// open although it is named.
+func guarded(path string, s policy.Syscalls, rules filter.Ruleset) (notes []Note) {
 	note := func(n policy.Name, how string) {
-		denied := slices.ContainsFunc(s.Deny, func(d policy.Name) bool { return d.Text == n.Text })
-		if !syscalls.Guarded(n.Text) || denied {
+		if !syscalls.Guarded(n.Text) || !opens(rules, n.Text) {
 			return
 		}
 		place := path
@@ -67,12 +69,23 @@ func guarded(path string, s policy.Syscalls) (notes []Note) {
 	return notes
 }
 
-// check returns the policy as it is written.
-func check(path string) (policy.Policy, error) {
-	none := policy.Policy{}
+// opens tells whether a call can pass.
+func opens(rules filter.Ruleset, name string) bool {
+	nr, ok := syscalls.Number(rules.Arch, name)
+	if !ok {
+		return false
+	}
+	call := rules.Calls[nr]
+	return call.Default.Kind == filter.Allow ||
+		slices.ContainsFunc(call.Rules, func(r filter.Rule) bool { return r.Verdict.Kind == filter.Allow })
+}
+
+// check returns the policy as it is written, and what it comes to.
+func check(path string) (policy.Policy, filter.Ruleset, error) {
+	none, rules := policy.Policy{}, filter.Ruleset{}
 	abs, err := filepath.Abs(path)
 	if err != nil {
-		return none, err
+		return none, rules, err
 	}
 	if st, err := os.Stat(abs); err == nil && st.IsDir() {
 		abs += "/bundle.yaml"
@@ -82,57 +95,65 @@ func check(path string) (policy.Policy, error) {
 	var owner *safefs.OwnerError
 	if strings.HasSuffix(abs, ".yaml") {
 		if _, err := registry.ReadPath(abs); err != nil && !errors.As(err, &owner) {
-			return none, err
+			return none, rules, err
 		}
 	}
 	f, err := os.OpenFile(abs, os.O_RDONLY|unix.O_NONBLOCK, 0) // a named pipe would wait for its other end
 	if err != nil {
-		return none, err
+		return none, rules, err
 	}
 	defer f.Close()
 	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return none, errors.Join(err, &safefs.KindError{Path: path, Kind: "what is no regular file"})
+		return none, rules, errors.Join(err, &safefs.KindError{Path: path, Kind: "what is no regular file"})
 	}
 	src, err := io.ReadAll(io.LimitReader(f, yamlnode.MaxSize+1))
 	if err != nil {
-		return none, err
+		return none, rules, err
 	}
 	if isManifest(path, src) {
 		m, err := registry.ParseManifest(path, src)
 		if err != nil {
-			return none, err
+			return none, rules, err
 		}
 		b := registry.Bundle{Manifest: m, File: path, Source: src}
 		if strings.HasSuffix(abs, "/bundle.yaml") {
 			b.Dir = filepath.Dir(abs)
 		}
-		return m.Policy, CheckBundle(&b)
+		rules, err = checkBundle(&b)
+		return m.Policy, rules, err
 	}
 	p, err := registry.ParsePolicy(path, src)
 	if err != nil {
-		return none, located(path, src, err)
+		return none, rules, located(path, src, err)
 	}
-	whole, err := policy.Resolve(p, registry.Stock)
+	whole, err := engine.Resolve(p)
 	if err != nil {
-		return none, located(path, src, err)
+		return none, rules, located(path, src, err)
 	}
-	return p, located(path, src, compilePolicy(whole))
+	rules, err = compilePolicy(whole)
+	return p, rules, located(path, src, err)
+}
+
+// Checked is what was found of one manifest.
+type Checked struct {
+	Path  string
+	Notes []Note
+	// Err is what speaks against it, nil for nothing.
+	Err error
 }
 
 // CheckRegistry checks every bundle below a directory, as Check does and that
-// they can be in force together. paths has each manifest, errs what speaks
-// against it, nil for nothing; tree is what speaks against all.
-func CheckRegistry(dir string) (paths []string, errs map[string]error, tree error) {
+// they can be in force together; tree is what speaks against all.
+func CheckRegistry(dir string) (out []Checked, tree error) {
 	d, err := registry.OpenDir(dir)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer d.Close()
 	entries, err := d.Names()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	errs = map[string]error{}
 	var nodes []registry.Node
 	for _, e := range entries {
 		node := registry.Node{Name: e.Name, Group: e.Group}
@@ -152,15 +173,19 @@ func CheckRegistry(dir string) (paths []string, errs map[string]error, tree erro
 		if b.File != "" {
 			path = b.File
 		}
+		c := Checked{Path: path, Err: err}
 		if err == nil {
-			err = CheckBundle(&b)
+			var rules filter.Ruleset
+			if rules, c.Err = checkBundle(&b); c.Err == nil {
+				c.Notes = guarded(path, b.Manifest.Policy.Syscalls, rules)
+			}
 		}
 		// A bundle that is bad in itself is there all the same.
 		node.Requires = b.Manifest.Requires.Commands
 		nodes = append(nodes, node)
-		paths, errs[path] = append(paths, path), err
+		out = append(out, c)
 	}
-	return paths, errs, registry.CheckTree(nodes)
+	return out, registry.CheckTree(nodes)
 }
 
 // CheckTogether tells whether the manifests among paths make a circle, or a
@@ -187,23 +212,40 @@ func CheckTogether(paths []string) error {
 // CheckBundle proves that the engine can make a plan of a bundle on this host.
 // It runs nothing. The error has the manifest's line.
 func CheckBundle(b *registry.Bundle) error {
+	_, err := checkBundle(b)
+	return err
+}
+
+// checkBundle is CheckBundle, and returns what the policy comes to.
+func checkBundle(b *registry.Bundle) (rules filter.Ruleset, err error) {
 	req, err := engine.ForBundle(b, 0, "", feature.Probe())
 	if err == nil {
 		req.NamesUsers = true // it may be meant for root's registry
-		_, err = compile(req)
+		rules, err = checkRequest(req)
 	}
-	return located(b.File, b.Source, err)
+	return rules, located(b.File, b.Source, err)
+}
+
+// checkRequest compiles a request, and returns its ruleset.
+func checkRequest(req engine.Request) (filter.Ruleset, error) {
+	in, err := engine.Gather(req)
+	if err == nil {
+		_, err = engine.Compile(in)
+	}
+	if err != nil {
+		return filter.Ruleset{}, err
+	}
+	return engine.Ruleset(in)
 }
 
 // compilePolicy compiles a policy for a program that is surely there: this
 // one.
-func compilePolicy(p policy.Policy) error {
+func compilePolicy(p policy.Policy) (filter.Ruleset, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return filter.Ruleset{}, err
 	}
-	_, err = compile(engine.Request{Policy: p, Path: self, NamesUsers: true, Features: feature.Probe()})
-	return err
+	return checkRequest(engine.Request{Policy: p, Path: self, NamesUsers: true, Features: feature.Probe()})
 }
 
 // isManifest tells a manifest from a policy by its keys.

@@ -49,7 +49,7 @@ func readPolicy(name string) (policy.Policy, []byte, []plan.Stamp, error) {
 	if !strings.HasPrefix(name, "/") {
 		p, err := registry.Stock(name)
 		if err == nil && name != "base" {
-			p, err = policy.Resolve(p, registry.Stock)
+			p, err = engine.Resolve(p)
 		}
 		return p, nil, nil, err
 	}
@@ -69,7 +69,7 @@ func readPolicy(name string) (policy.Policy, []byte, []plan.Stamp, error) {
 	}
 	p, err := registry.ParsePolicy(name, src)
 	if err == nil {
-		p, err = policy.Resolve(p, registry.Stock)
+		p, err = engine.Resolve(p)
 	}
 	return p, src, append(stamps, stamp), located(name, src, err)
 }

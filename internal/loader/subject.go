@@ -5,7 +5,7 @@ import (
 	"io/fs"
 	"strings"
 
-	"github.com/sbx-project/sbx/internal/syscalls"
+	"github.com/sbx-project/sbx/internal/engine"
 	"github.com/sbx-project/sbx/policy"
 	"github.com/sbx-project/sbx/registry"
 )
@@ -45,7 +45,7 @@ func FindSubject(places []Place, arg string) (Subject, error) {
 	if err != nil {
 		return s, err
 	}
-	p, err := policy.Resolve(s.Policy, registry.Stock)
+	p, err := engine.Resolve(s.Policy)
 	if err != nil && s.Bundle != nil {
 		err = located(s.Bundle.File, s.Bundle.Source, err)
 	}
@@ -118,7 +118,7 @@ func shown(path, dir string) string {
 // Compare says what changes from a to b, by risk: the policy, and with two
 // bundles the rest of the manifest and the shipped files.
 func Compare(a, b Subject) []policy.Change {
-	list := policy.Compare(a.Policy, b.Policy, policy.Calls{Group: syscalls.GroupAll, Guarded: syscalls.Guarded})
+	list := policy.Compare(a.Policy, b.Policy, engine.Calls())
 	if a.Bundle != nil && b.Bundle != nil {
 		list = append(list, registry.Compare(a.Bundle.Manifest, b.Bundle.Manifest)...)
 		list = append(list, registry.CompareFiles(a.Bundle.Files, b.Bundle.Files)...)

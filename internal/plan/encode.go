@@ -10,7 +10,7 @@ const (
 	magic = "SBXPLAN\x00"
 	// Format grows with every change of the encoding; a plan of another
 	// format is stale.
-	Format = 6
+	Format = 7
 	// MaxSize bounds an encoded plan in bytes. A plan of 4096 instructions
 	// and 2,000 steps is under 1 MiB; at half of this bound large closures
 	// with inlined files would not fit, at twice nothing would be gained.
@@ -114,6 +114,11 @@ func (p *Plan) walk(c codec) {
 	for i := range resize(c, &p.Filter.ExecOnce) {
 		num(c, &p.Filter.ExecOnce[i])
 	}
+	for _, list := range [...]*[]uint32{&p.Filter.Denied, &p.Filter.ByArgs} {
+		for i := range resize(c, list) {
+			num(c, &(*list)[i])
+		}
+	}
 	boolean(c, &p.DenyWriteExecute)
 	boolean(c, &p.Loopback)
 	c.str(&p.User.Name)
@@ -130,6 +135,7 @@ func (p *Plan) walk(c codec) {
 	for i := range resize(c, &p.Rlimits) {
 		num(c, &p.Rlimits[i].Resource)
 		c.u64(&p.Rlimits[i].Value)
+		boolean(c, &p.Rlimits[i].Required)
 	}
 	strs(c, &p.Require)
 }

@@ -26,11 +26,11 @@ func sample() *Plan {
 			{Name: "token", Type: ParamString, Secret: true},
 		},
 		Words: []Word{{{Kind: PartText, Text: "--db="}, {Kind: PartParam, Param: 0}}, {{Kind: PartFlag, Text: "-v", Param: 2}}, {{Kind: PartCwd}}},
-		Chdir: "/tmp", Hostname: "sandbox", Filter: Filter{Insns: []byte{1, 2, 3, 4, 5, 6, 7, 8}, ExecOnce: []uint16{1, 2, 3, 4, 5, 6}},
+		Chdir: "/tmp", Hostname: "sandbox", Filter: Filter{Insns: []byte{1, 2, 3, 4, 5, 6, 7, 8}, ExecOnce: []uint16{1, 2, 3, 4, 5, 6}, Denied: []uint32{59}, ByArgs: []uint32{56, 4000}},
 		DenyWriteExecute: true, Loopback: true, User: User{Name: "backup", UID: 34, GID: 35}, Capabilities: 1 << 40,
 		Host:    Host{IDBase: 1 << 20, OwnerUID: 990, OwnerGID: 991, OwnerName: "sbx", NeedsDaemon: true, Require: []string{"audit"}},
 		Limits:  Limits{MemoryMax: 1 << 28, SwapSet: true, PidsMax: 64, CPUQuota: 1, CPUPeriod: 2, CPUWeight: 3, IOMax: []string{"8:0 rbps=1"}, Timeout: time.Minute, OutputMax: 9, Required: []string{"pids_max"}},
-		Rlimits: []Rlimit{{4, 0}}, Require: []string{"userns"},
+		Rlimits: []Rlimit{{4, 0, false}, {7, 9, true}}, Require: []string{"userns"},
 	}
 }
 

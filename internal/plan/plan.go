@@ -249,6 +249,10 @@ type Filter struct {
 	// low, argv high, envp low, envp high. Empty: execve is not
 	// held to one call.
 	ExecOnce []uint16
+	// Denied are the calls that the policy denies, ByArgs those that it allows
+	// and refuses with some arguments; sorted. They only explain a violation:
+	// what would not allow the call is not said to.
+	Denied, ByArgs []uint32
 }
 
 // Limits bound a run. Zero means no bound.
@@ -271,10 +275,4 @@ type Limits struct {
 	// is refused: memory_max, memory_swap_max, pids_max, cpu_max,
 	// cpu_weight, io_max.
 	Required []string
-}
-
-// Rlimit is one setrlimit(2) call.
-type Rlimit struct {
-	Resource uint32
-	Value    uint64
 }

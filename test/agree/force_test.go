@@ -13,7 +13,6 @@ import (
 	"github.com/sbx-project/sbx/internal/filter"
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/internal/syscalls"
-	"github.com/sbx-project/sbx/policy"
 	"github.com/sbx-project/sbx/registry"
 )
 
@@ -29,7 +28,7 @@ type force struct {
 func ruleset(file, text string) (filter.Ruleset, error) {
 	p, err := registry.ParsePolicy(file, []byte(text))
 	if err == nil {
-		p, err = policy.Resolve(p, registry.Stock)
+		p, err = engine.Resolve(p)
 	}
 	if err != nil {
 		return filter.Ruleset{}, err

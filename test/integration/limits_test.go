@@ -64,6 +64,36 @@ func TestStatedLimit(t *testing.T) {
 	})
 }
 
+// TestUnknownDevice: a value that the kernel does not take is not a feature that
+// the host lacks.
+func TestUnknownDevice(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		testenv.NoLeaks(t)
+		r := h.run(t, h.act(h.policy(t, "device", "limits: {io_max: \"4095:0 rbps=1M\"}\n"), "exit", "0"))
+		wantEnd(t, r, 125, r.report.Outcome)
+		want := `hold io_max: write "io.max": no such device`
+		if !h.holds("io") {
+			want = "cgroup.io"
+		}
+		if !strings.Contains(r.stderr, want) || !strings.Contains(r.stderr, "hint: ") || !strings.Contains(r.stderr, "-io_max") {
+			t.Errorf("want %q\n%s", want, r)
+		}
+		wantEnd(t, h.run(t, h.act(h.policy(t, "device-optional", "limits: {-io_max: \"4095:0 rbps=1M\"}\n"), "exit", "0")), 0, "ok")
+	})
+}
+
+// TestFileCount: a tmpfs holds as many files as its policy says.
+func TestFileCount(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		testenv.NoLeaks(t)
+		p := h.policy(t, "files", "filesystem: {tmpfs: [{path: /tmp, size: 64K, files: 3}]}\n")
+		r := h.run(t, call{flags: []string{"--policy", p}, words: []string{"/bin/sh", "-c", "for i in 1 2 3 4; do : > /tmp/$i && echo $i; done"}})
+		if r.stdout != "1\n2\n3\n" {
+			t.Errorf("want three files\n%s", r)
+		}
+	})
+}
+
 // TestMemory: memory counts over the processes of a run. Where the kernel
 // holds the limit its group is killed as one; else the supervisor sums.
 func TestMemory(t *testing.T) {
@@ -229,6 +259,57 @@ func TestDescriptorsAndCore(t *testing.T) {
 				t.Errorf("want %q in\n%s", want, r.stdout)
 			}
 		}
+	})
+}
+
+// TestLowerAlready: a resource limit is an upper bound. Who may have less than
+// an optional one runs with what he may have, also where an earlier call had
+// more; a stated one is refused by name.
+func TestLowerAlready(t *testing.T) {
+	needPrograms(t, "/usr/bin/grep")
+	each(t, func(t *testing.T, h *host) {
+		testenv.NoLeaks(t)
+		// Fewer processes than the bound of the default policy, which is held by
+		// this limit where there is no control group for it.
+		low := []string{"rlimit=NOFILE:100", "rlimit=MEMLOCK:4096", "rlimit=NPROC:60"}
+		with := func(policy string, wrap []string, flags ...string) result {
+			c := call{flags: flags, words: []string{"/usr/bin/grep", "-E", "open files|locked memory", "/proc/self/limits"}, wrap: wrap, plain: len(flags) > 0}
+			if policy != "" {
+				c.flags = append(c.flags, "--policy", h.policy(t, "low", policy))
+			}
+			return h.run(t, c)
+		}
+		shows := func(r result, limits ...string) {
+			t.Helper()
+			for _, limit := range limits {
+				if r.status != 0 || !regexp.MustCompile(limit).MatchString(r.stdout) {
+					t.Errorf("want %q\n%s", limit, r)
+				}
+			}
+		}
+		for range 3 { // the last by an image of the call
+			shows(with("", nil, "-q"), "open files +256 +256 ")
+		}
+		shows(with("", low), "open files +100 +100 ")
+		for range 3 {
+			shows(with("", low, "-q"), "open files +100 +100 ")
+		}
+		shows(with("", nil, "-q"), "open files +256 +256 ")
+		shows(with("limits: {-rlimit_memlock: 16K, -rlimit_nofile: 200}\n", low), "open files +100 +100 ", "locked memory +4096 +4096 ")
+		shows(with("limits: {rlimit_nofile: 90, rlimit_memlock: 4K}\n", low), "open files +90 +90 ", "locked memory +4096 +4096 ")
+		const stated = "limits: {rlimit_nofile: 200}\n"
+		for range 3 {
+			shows(with(stated, nil, "-q"), "open files +200 +200 ")
+		}
+		r := with(stated, low)
+		wantEnd(t, r, 125, "refused")
+		if !strings.Contains(r.stderr, "hold rlimit_nofile: who starts the run may have 100 at most") || !strings.Contains(r.stderr, "hint: raise the hard limit") {
+			t.Errorf("limit and fix are not named\n%s", r)
+		}
+		if r = with(stated, low, "-q"); r.status != 125 || !strings.Contains(r.stderr, "hold rlimit_nofile") {
+			t.Errorf("after a call that could have it\n%s", r)
+		}
+		nothingLeft(t, time.Second)
 	})
 }
 

@@ -70,6 +70,33 @@ func TestViolation(t *testing.T) {
 	})
 }
 
+// TestRefusedOtherwise: of a call that more permission would not open none is
+// recommended, and what refused it is named.
+func TestRefusedOtherwise(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		testenv.NoLeaks(t)
+		for _, tt := range []struct{ name, policy, rule, allowWith string }{
+			{"by its name", "{syscalls: {allow: [" + forbidden + "], deny: [" + forbidden + "]}}", "in syscalls.deny", ""},
+			{"by its arguments", "{syscalls: {allow: [" + forbidden + "], rules: [{names: [" + forbidden + fmt.Sprintf("], args: [{index: 0, op: eq, value: %d}], action: kill}]}}", forbiddenArg0), "not with these arguments", ""},
+			{"by other arguments", "{syscalls: {rules: [{names: [" + forbidden + fmt.Sprintf("], args: [{index: 0, op: ne, value: %d}], action: allow}]}}", forbiddenArg0), "not in syscalls.allow", "syscalls: {allow: [" + forbidden + "]}"},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				r := h.run(t, h.act(h.policy(t, "otherwise", tt.policy+"\n"), "forbid"))
+				wantEnd(t, r, 159, "violation")
+				if len(r.report.Violations) != 1 {
+					t.Fatalf("%d violations, want 1\n%s", len(r.report.Violations), r)
+				}
+				if v := r.report.Violations[0]; v.Rule != tt.rule || v.AllowWith != tt.allowWith {
+					t.Errorf("rule %q, allow-with %q; want %q and %q", v.Rule, v.AllowWith, tt.rule, tt.allowWith)
+				}
+				if strings.Contains(r.stderr, "hint: ") != (tt.allowWith != "") {
+					t.Errorf("hint\n%s", r)
+				}
+			})
+		}
+	})
+}
+
 // TestForeignABI: the 32-bit entry and x32 are violations before anything
 // else is looked at.
 func TestForeignABI(t *testing.T) {
