@@ -46,11 +46,11 @@ func (h *host) serving(t testing.TB, cmd *exec.Cmd) *exec.Cmd {
 	}
 	t.Cleanup(func() {
 		cmd.Process.Signal(unix.SIGTERM)
-		if status, _ := gone(t, cmd, slow(10*time.Second)); status != 0 && status != 137 {
+		if status, _ := gone(t, cmd, patience()); status != 0 && status != 137 {
 			t.Errorf("the daemon ended with %d\n%s", status, said.String())
 		}
 	})
-	for end := time.Now().Add(slow(10 * time.Second)); !h.answers(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience()); !h.answers(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("no socket\n%s", said.String())
 		}
@@ -312,12 +312,12 @@ func TestSameSignals(t *testing.T) {
 		h.serve(t)
 		left := func(within time.Duration) {
 			t.Helper()
-			for end := time.Now().Add(slow(within)); ; time.Sleep(2 * time.Millisecond) {
+			for watch := testenv.Begin(); ; time.Sleep(2 * time.Millisecond) {
 				pids := workloads()
 				if len(pids) == 0 {
 					return
 				}
-				if time.Now().After(end) {
+				if watch.Over(slow(within)) {
 					t.Fatalf("workloads %v are left", pids)
 				}
 			}
@@ -381,10 +381,10 @@ func TestDrain(t *testing.T) {
 		testenv.NoLeaks(t)
 		h.bundle(t, "act", bin+"/act", "")
 		daemon := h.serve(t)
-		client := h.started(t, h.both(false, call{words: []string{"act", "sleep", "1s"}}))
+		client, end := h.waiting(t, h.both(false, call{words: []string{"act", "echo"}}))
 		daemon.Process.Signal(unix.SIGTERM)
-		for end := time.Now().Add(slow(2 * time.Second)); len(h.sockets()) > 0; time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
+		for late := time.Now().Add(patience()); len(h.sockets()) > 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(late) {
 				t.Fatal("the socket is still there")
 			}
 		}
@@ -392,10 +392,14 @@ func TestDrain(t *testing.T) {
 		if wantEnd(t, r, 0, "ok"); r.report.Via != "direct" {
 			t.Errorf("via %q while the daemon drains", r.report.Via)
 		}
-		if status, _ := gone(t, client, slow(5*time.Second)); status != 0 {
+		if len(workloads()) == 0 {
+			t.Error("the run was ended before its time")
+		}
+		end()
+		if status, _ := gone(t, client, patience()); status != 0 {
 			t.Errorf("the run ended with %d", status)
 		}
-		if status, _ := gone(t, daemon, slow(5*time.Second)); status != 0 {
+		if status, _ := gone(t, daemon, patience()); status != 0 {
 			t.Errorf("the daemon ended with %d", status)
 		}
 	})
