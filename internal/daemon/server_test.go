@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -85,6 +84,14 @@ func (n *notes) refusals(t *testing.T) []Refusal {
 // serve runs a Server for the test.
 func serve(t *testing.T, cfg Config) *Server {
 	t.Helper()
+	s, _ := drainable(t, cfg)
+	return s
+}
+
+// drainable is a Server that is told to end by stop, or at the end of the test,
+// which waits for it.
+func drainable(t *testing.T, cfg Config) (s *Server, stop func()) {
+	t.Helper()
 	if cfg.Dir == "" {
 		// Short, as socket paths must be, and with no component that others
 		// may write but /tmp.
@@ -121,7 +128,7 @@ func serve(t *testing.T, cfg Config) *Server {
 			t.Error("the daemon does not drain")
 		}
 	})
-	return s
+	return s, stop
 }
 
 // connect makes a connection that waits for everything, but not for ever.
@@ -450,21 +457,7 @@ func TestOtherUser(t *testing.T) {
 			n.mu.Lock()
 			n.refusal, n.full = nil, errors.New("let in")
 			n.mu.Unlock()
-			self, err := os.Executable()
-			if err != nil {
-				t.Fatal(err)
-			}
-			text, err := os.ReadFile(self)
-			if err != nil {
-				t.Fatal(err)
-			}
-			copied := filepath.Dir(s.Path()) + "/client"
-			if err := os.WriteFile(copied, text, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			defer os.Remove(copied)
-			cmd := exec.Command(copied)
-			cmd.Env = []string{"SBX_TEST_CONNECT=" + s.Path()}
+			cmd := client(t, s)
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: tt.uid, Gid: tt.gid, Groups: tt.groups}}
 			out, err := cmd.CombinedOutput()
 			if err != nil {

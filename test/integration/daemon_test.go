@@ -11,7 +11,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -402,6 +405,52 @@ func TestDrain(t *testing.T) {
 		if status, _ := gone(t, daemon, patience()); status != 0 {
 			t.Errorf("the daemon ended with %d", status)
 		}
+	})
+}
+
+// TestDrainUnderCalls: while daemons come and are told to go no call fails: each
+// is carried out by one of them, or by sbx itself.
+func TestDrainUnderCalls(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		testenv.NoLeaks(t)
+		h.bundle(t, "act", bin+"/act", "")
+		var callers sync.WaitGroup
+		var over atomic.Bool
+		var direct, served atomic.Int64
+		for worker := range 8 {
+			own := *h // its own counter of result files
+			own.runs = 100_000 * (worker + 1)
+			callers.Go(func() {
+				for !over.Load() && !t.Failed() {
+					r, err := own.try(own.both(false, call{words: []string{"act", "exit", "0"}}))
+					if err != nil || r.report == nil || r.status != 0 || r.report.Outcome != "ok" {
+						t.Errorf("%v\n%s", err, r)
+						return
+					}
+					os.Remove(own.path("result/" + strconv.Itoa(own.runs)))
+					if r.report.Via == "daemon" {
+						served.Add(1)
+					} else {
+						direct.Add(1)
+					}
+				}
+			})
+		}
+		for range rounds(8) {
+			daemon := h.serve(t)
+			for was, end := served.Load(), time.Now().Add(patience()); served.Load() < was+8 && !t.Failed(); time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Error("the daemon carries nothing out")
+				}
+			}
+			check(t, daemon.Process.Signal(unix.SIGTERM))
+			if status, _ := gone(t, daemon, patience()); status != 0 {
+				t.Errorf("the daemon ended with %d", status)
+			}
+		}
+		over.Store(true)
+		callers.Wait()
+		t.Logf("%d calls by daemons, %d without", served.Load(), direct.Load())
 	})
 }
 
