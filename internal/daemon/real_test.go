@@ -17,8 +17,8 @@ import (
 	"github.com/sbx-project/sbx/runner"
 )
 
-// launched are commands that are launched: "sh" with a script, and "file", which
-// shows a file of the caller's.
+// launched are commands that are launched: "sh" with a script, "file", which
+// shows a file of the caller's, and "here", which is shown his working directory.
 func launched(t *testing.T) table {
 	t.Helper()
 	testenv.UserNamespaces(t)
@@ -31,6 +31,7 @@ func launched(t *testing.T) table {
 	commands, names := table{}, []string{}
 	for name, rest := range map[string]string{
 		"sh":   "exec: {path: /bin/sh, args: passthrough, argv: [-c]}\npolicy: {filesystem: {exec: [view]}}\n",
+		"here": "exec: {path: /bin/true, args: passthrough}\npolicy: {filesystem: {read: [\"{{cwd}}\"]}}\n",
 		"file": "exec: {path: /bin/cat, args: declared, argv: [\"{{file}}\"]}\nparams: [{name: file, type: path, access: read, position: 1, required: true}]\n",
 	} {
 		names = append(names, name)
@@ -193,6 +194,7 @@ func TestClientGone(t *testing.T) {
 		name string
 		ask  func(*testing.T)
 	}{
+		{"half of a request", func(t *testing.T) { leave(half(t, s)) }},
 		{"asked", func(t *testing.T) { leave(request(t, s, "sh", "trap '' TERM; sleep 60")) }},
 		{"given", func(t *testing.T) {
 			c := request(t, s, "file", "x")
