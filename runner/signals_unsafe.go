@@ -92,10 +92,15 @@ func TakeSignals() (int, error) {
 	return s.from, err
 }
 
-// take reads what has come and forwards it.
+// atOnce is how many messages are taken before something else is looked at: who
+// sends faster than they are taken must not outrun the deadline.
+const atOnce = 64
+
+// take reads what has come and forwards it. What is left is there at the next
+// look.
 func (s *signals) take(forward func(syscall.Signal) error) {
 	var b [64]byte
-	for {
+	for range atOnce {
 		var n int
 		var err error
 		if s.remote {

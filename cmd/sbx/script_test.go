@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -110,10 +111,15 @@ func TestScript(t *testing.T) {
 						ts.Logf("sbx serve: %v: %s", err, said.String())
 					}
 				})
-				for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+				for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+					// The last of its sockets that it makes. One that is made is
+					// not listened on yet.
 					sockets, _ := filepath.Glob(ts.Getenv("SBX_RUNTIME") + "/*.admin")
-					if len(sockets) > 0 {
-						return
+					for _, path := range sockets {
+						if c, err := net.Dial("unix", path); err == nil {
+							c.Close()
+							return
+						}
 					}
 					if len(ended) > 0 || time.Now().After(end) {
 						ts.Fatalf("sbx serve does not answer")
@@ -129,7 +135,7 @@ func TestScript(t *testing.T) {
 // has no living sbx above it counts: its parent is PID 1 or a subreaper, not
 // this test nor a process of it.
 func nothingLeft(dir string) error {
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		left := orphans(dir)
 		if len(left) == 0 {
 			return nil

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,8 +20,13 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
+// patience is how long a test waits for what has to come and is promised for no
+// moment.
+const patience = time.Minute
+
 // daemon is a Source and Controller with one of everything.
 type daemon struct {
+	also   atomic.Pointer[Run] // a run that is going besides
 	status Status
 	reload Reload
 	err    error
@@ -48,7 +54,11 @@ func newDaemon() *daemon {
 func (d *daemon) Status() Status     { return d.status }
 func (d *daemon) Commands() Commands { return Commands{d.status.Generation, d.status.Commands} }
 func (d *daemon) Runs() Runs {
-	return Runs{[]Run{{Run: "run-1", Command: "db.backup", Version: "2.4.1", Revision: "sha256:00", Generation: 7, UID: 1000, GID: 1000, PID: 42, Args: 2, Started: when}}}
+	list := []Run{{Run: "run-1", Command: "db.backup", Version: "2.4.1", Revision: "sha256:00", Generation: 7, UID: 1000, GID: 1000, PID: 42, Args: 2, Started: when}}
+	if r := d.also.Load(); r != nil {
+		list = append(list, *r)
+	}
+	return Runs{list}
 }
 func (d *daemon) Generations() (Generations, error) {
 	return Generations{7, []Generation{{Generation: 7, Time: when, By: "loader", Changed: []string{"db.backup"}}}}, d.err
@@ -110,7 +120,7 @@ func serve(t *testing.T, opt Options) (s *Server, dir, address string) {
 	go func() { done <- s.ServeUnix(u) }()
 	go func() { done <- s.ServeTCP(tcp, nil) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := errors.Join(s.Close(ctx), <-done, <-done); err != nil {
 			t.Error(err)
@@ -406,7 +416,7 @@ func TestSlowClients(t *testing.T) {
 		conns[name] = c
 	}
 	for name, c := range conns {
-		c.SetReadDeadline(time.Now().Add(4 * headerTimeout))
+		c.SetReadDeadline(time.Now().Add(headerTimeout + patience))
 		if b, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%s: still connected, got %q", name, b)
 		}

@@ -46,7 +46,7 @@ func newBrowser(t *testing.T) *browser {
 		t.Fatal(err)
 	}
 	b := &browser{t: t, session: fmt.Sprintf("http://127.0.0.1:%d", port)}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * patience); ; time.Sleep(50 * time.Millisecond) {
 		if resp, err := http.Get(b.session + "/status"); err == nil {
 			resp.Body.Close()
 			break
@@ -88,7 +88,7 @@ func (b *browser) call(method, path string, body, v any) {
 		}
 		in = bytes.NewReader(text)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, b.session+path, in)
 	if err != nil {
@@ -116,9 +116,9 @@ func (b *browser) script(text string) (v any) {
 // until waits for a script to return true.
 func (b *browser) until(what, text string) {
 	b.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); b.script("return "+text) != true; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * patience); b.script("return "+text) != true; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			b.t.Fatalf("after 30 s: not %s; the page says %v", what, b.script("return document.body.innerText"))
+			b.t.Fatalf("not %s; the page says %v", what, b.script("return document.body.innerText"))
 		}
 	}
 }
@@ -146,8 +146,10 @@ func TestPage(t *testing.T) {
 	b.until("the run shown", `document.querySelector("#runs td").textContent === "db.backup"`)
 
 	uid, code := uint32(1000), 159
+	d.also.Store(&Run{Run: "run-2", Command: "jq", Version: "1.6.0", UID: uid})
 	hub.Publish(Event{Kind: RunStarted, Run: "run-2", Command: "jq", Version: "1.6.0", UID: &uid})
 	b.until("a run that began shown", `document.querySelectorAll("#runs tr").length === 2`)
+	d.also.Store(nil)
 	hub.Publish(Event{Kind: RunEnded, Run: "run-2", Command: "jq", UID: &uid, Outcome: "violation", ExitCode: &code, Violations: []Violation{{Kind: "syscall", Syscall: "ptrace", Comm: hostile, Path: hostile, AllowWith: "allow: [ptrace]"}}})
 	b.until("a violation shown", `document.querySelector("#violations .bad") && document.querySelector("#violations .bad").textContent.includes("ptrace by <img")`)
 	b.until("its run gone", `document.querySelectorAll("#runs tr").length === 1`)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/sbx-project/sbx/internal/testenv"
 )
 
 var errEnough = errors.New("enough")
@@ -13,7 +15,7 @@ var errEnough = errors.New("enough")
 // read takes n events.
 func read(t *testing.T, c *Client, since string, n int) []Event {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var got []Event
 	err := c.Events(ctx, since, true, func(e Event, _ []byte) error {
@@ -85,12 +87,12 @@ func TestSlowReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	start := time.Now()
+	watch := testenv.Begin()
 	big := string(make([]byte, 4096))
 	for range 10 * kept {
 		hub.Publish(Event{Kind: RunStarted, Reason: big})
 	}
-	if d := time.Since(start); d > sendTimeout/2 {
+	if d := watch.Took(); d > sendTimeout/2 {
 		t.Errorf("publishing took %v", d)
 	}
 	if got := read(t, c, "0", kept); len(got) != kept {
@@ -116,7 +118,7 @@ func TestManyStreams(t *testing.T) {
 		t.Errorf("one too many: %v", err)
 	}
 	cancel()
-	for deadline := time.Now().Add(10 * time.Second); len(s.streams) > 0; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); len(s.streams) > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d streams of readers who have gone", len(s.streams))
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +32,8 @@ type call struct {
 	given  []int // what came for path parameters
 	// secrets is what came for secret parameters, by descriptor.
 	secrets map[int]*wire.Secret
+	// leave gives the turn to the next, once.
+	leave func()
 }
 
 // answer takes one request and answers it. It owns fd.
@@ -40,8 +43,9 @@ type call struct {
 // usual case. What has been checked: who he is (SO_PEERCRED), and that he may
 // hold one more connection. What fails closed: every wait has a timeout, every
 // size a bound, every descriptor that came is closed, and whatever is not
-// understood ends this connection alone.
-func (s *Server) answer(fd int, caller Caller, inRate bool) {
+// understood ends this connection alone. Until he is heard he costs no thread,
+// and only so many are heard at once.
+func (s *Server) answer(fd int, caller Caller) {
 	defer s.busy.Done()
 	defer unix.Close(fd)
 	patience := unix.NsecToTimeval(int64(s.cfg.Bounds.Patience))
@@ -51,6 +55,16 @@ func (s *Server) answer(fd int, caller Caller, inRate bool) {
 		}
 	}
 	c := &call{s: s, conn: wire.Conn{FD: fd}, caller: caller, start: time.Now()}
+	leave := s.quota.hear(caller.UID, s.ending)
+	if leave == nil {
+		s.quota.drop(caller.UID)
+		c.conn.Send(wire.TypeElsewhere, nil)
+		return
+	}
+	c.leave = sync.OnceFunc(leave)
+	defer c.leave()
+	inRate := s.quota.ask(caller.UID, time.Now())
+	c.conn.Until = time.Now().Add(s.cfg.Bounds.Patience)
 	defer func() {
 		wire.CloseAll(c.fds)
 		wire.CloseAll(c.given)
@@ -170,6 +184,7 @@ func (c *call) run() {
 		return
 	}
 	defer c.s.quota.end(c.caller.UID)
+	c.leave()
 	c.launch(o)
 }
 

@@ -81,10 +81,14 @@ type Config struct {
 // Bounds hold what callers can take of the daemon. A zero field means the
 // default that is named beside it.
 type Bounds struct {
-	// Connections is how many may wait without having asked for anything, all
-	// users together (2048) and of one user other than root (512). Each holds
-	// a descriptor.
+	// Connections is how many may wait without being heard, all users together
+	// (4096) and of one user other than root (1024): because they have said
+	// nothing, or because it is not their turn. Each holds a descriptor.
 	Connections, UserConnections int
+	// Asking is how many requests are heard and judged at once, all together
+	// (1024) and of one user (64). Each holds a thread, and of memory what a
+	// request may have, some 2 MiB. The others wait for their turn.
+	Asking, UserAsking int
 	// Runs is how many may be going on, all together (4096) and of one user
 	// other than root (1024). Each holds a thread, some descriptors and the
 	// kernel memory of its namespaces, about 0.5 MiB.
@@ -97,7 +101,7 @@ type Bounds struct {
 	// and a control group.
 	Warm int
 	// Patience is how long a client may take for each thing that he has to
-	// say or take before a run (5 s).
+	// say or take before a run, the whole of it (5 s).
 	Patience time.Duration
 	// Drain is how long runs may go on after the daemon was told to end
 	// (60 s): less than the 90 s after which systemd kills.
@@ -108,7 +112,7 @@ func (b Bounds) withDefaults() Bounds {
 	for _, d := range [...]struct {
 		field *int
 		value int
-	}{{&b.Connections, 2048}, {&b.UserConnections, 512}, {&b.Runs, 4096}, {&b.UserRuns, 1024}, {&b.UserRate, 1000}, {&b.Warm, 64}} {
+	}{{&b.Connections, 4096}, {&b.UserConnections, 1024}, {&b.Asking, 1024}, {&b.UserAsking, 64}, {&b.Runs, 4096}, {&b.UserRuns, 1024}, {&b.UserRate, 1000}, {&b.Warm, 64}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -51,7 +52,7 @@ func (c *call) take(o *runner.Options, p *plan.Plan, values []params.Value) *run
 		o.Plan = nil
 		return nil
 	}
-	small := wire.Conn{FD: c.conn.FD, Limit: maxUnfit}
+	small := wire.Conn{FD: c.conn.FD, Limit: maxUnfit, Until: time.Now().Add(c.s.cfg.Bounds.Patience)}
 	t, unfit, fds, err := small.Receive(len(need.Paths))
 	c.given = fds
 	if errors.Is(err, wire.ErrEnd) {

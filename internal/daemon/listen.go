@@ -94,6 +94,16 @@ func listen(dir, key string, given *os.File) (*socket, error) {
 	return s, nil
 }
 
+// refuse lets nobody call any more; who has called is still to be accepted. false:
+// the socket is the service manager's, and who calls is the next daemon's.
+func (s *socket) refuse() bool {
+	if s.kept {
+		return false
+	}
+	unix.Unlink(s.path)
+	return unix.Shutdown(s.fd, unix.SHUT_RD) == nil
+}
+
 // close takes the socket away and gives up the lock.
 func (s *socket) close() {
 	if s.fd >= 0 {

@@ -12,6 +12,7 @@ type quota struct {
 	mu     sync.Mutex
 	conns  int
 	runs   int
+	asking chan struct{} // a token for each request that is heard
 	users  map[uint32]*holder
 }
 
@@ -19,6 +20,8 @@ type quota struct {
 // bucket is full again.
 type holder struct {
 	conns, runs int
+	// asking has a token for each request of his that is heard.
+	asking chan struct{}
 	// tokens are the requests that he may make now; as of last.
 	tokens float64
 	last   time.Time
@@ -34,7 +37,7 @@ func (q *quota) of(uid uint32, now time.Time) *holder {
 		if q.users == nil || len(q.users) >= maxUsers {
 			q.forgetLocked()
 		}
-		u = &holder{tokens: float64(q.bounds.UserRate), last: now}
+		u = &holder{tokens: float64(q.bounds.UserRate), last: now, asking: make(chan struct{}, q.bounds.UserAsking)}
 		q.users[uid] = u
 	}
 	return u
@@ -43,7 +46,7 @@ func (q *quota) of(uid uint32, now time.Time) *holder {
 func (q *quota) forgetLocked() {
 	kept := map[uint32]*holder{}
 	for uid, u := range q.users {
-		if u.conns > 0 || u.runs > 0 {
+		if u.conns > 0 || u.runs > 0 || len(u.asking) > 0 {
 			kept[uid] = u
 		}
 	}
@@ -61,6 +64,36 @@ func (q *quota) connect(uid uint32, now time.Time) bool {
 	q.conns++
 	u.conns++
 	return true
+}
+
+// hear waits for a user's turn to be heard, with the room of a waiting
+// connection, and gives what ends it; nil: stop came first.
+func (q *quota) hear(uid uint32, stop <-chan struct{}) (leave func()) {
+	q.mu.Lock()
+	if q.asking == nil {
+		q.asking = make(chan struct{}, q.bounds.Asking)
+	}
+	own, all := q.of(uid, time.Time{}).asking, q.asking
+	q.mu.Unlock()
+	select {
+	case own <- struct{}{}:
+	case <-stop:
+		return nil
+	}
+	select {
+	case all <- struct{}{}:
+	case <-stop:
+		<-own
+		return nil
+	}
+	return func() { <-all; <-own }
+}
+
+// heard is how many requests of a user are.
+func (q *quota) heard(uid uint32) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.of(uid, time.Time{}).asking)
 }
 
 // ask gives the room of a waiting connection back and takes one request from

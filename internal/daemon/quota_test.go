@@ -40,6 +40,38 @@ func TestQuota(t *testing.T) {
 	}
 }
 
+// TestHear: a user's requests beyond his bound wait for those before them and
+// for nobody else's, all together are bounded, and the end of waiting ends it.
+func TestHear(t *testing.T) {
+	q := quota{bounds: Bounds{UserAsking: 1, Asking: 2}}
+	over := make(chan struct{})
+	close(over)
+	first := q.hear(7, nil)
+	if q.hear(7, over) != nil {
+		t.Error("a second request of one user was heard")
+	}
+	second := q.hear(8, nil)
+	if q.hear(9, over) != nil || q.heard(9) != 0 {
+		t.Errorf("a third request in all was heard: %d", q.heard(9))
+	}
+	next := make(chan func())
+	go func() { next <- q.hear(7, nil) }()
+	first()
+	last := <-next
+	if q.heard(7) != 1 || q.heard(8) != 1 {
+		t.Errorf("%d and %d are heard, want one each", q.heard(7), q.heard(8))
+	}
+	q.forgetLocked()
+	if q.heard(7) != 1 {
+		t.Error("a user who is heard was forgotten")
+	}
+	last()
+	second()
+	if q.heard(7)+q.heard(8) != 0 || len(q.asking) != 0 {
+		t.Errorf("%d, %d and %d are heard afterwards", q.heard(7), q.heard(8), len(q.asking))
+	}
+}
+
 // TestQuotaForgets: users who hold nothing do not fill the memory.
 func TestQuotaForgets(t *testing.T) {
 	q := quota{bounds: Bounds{Connections: 10, UserConnections: 1, UserRate: 1}}

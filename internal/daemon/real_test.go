@@ -17,8 +17,8 @@ import (
 	"github.com/sbx-project/sbx/runner"
 )
 
-// launched are commands that are launched: "sh" with a script, and "file", which
-// shows a file of the caller's.
+// launched are commands that are launched: "sh" with a script, "file", which
+// shows a file of the caller's, and "here", which is shown his working directory.
 func launched(t *testing.T) table {
 	t.Helper()
 	testenv.UserNamespaces(t)
@@ -31,6 +31,7 @@ func launched(t *testing.T) table {
 	commands, names := table{}, []string{}
 	for name, rest := range map[string]string{
 		"sh":   "exec: {path: /bin/sh, args: passthrough, argv: [-c]}\npolicy: {filesystem: {exec: [view]}}\n",
+		"here": "exec: {path: /bin/true, args: passthrough}\npolicy: {filesystem: {read: [\"{{cwd}}\"]}}\n",
 		"file": "exec: {path: /bin/cat, args: declared, argv: [\"{{file}}\"]}\nparams: [{name: file, type: path, access: read, position: 1, required: true}]\n",
 	} {
 		names = append(names, name)
@@ -76,7 +77,7 @@ func (e *ends) next(t *testing.T) *runner.Report {
 	select {
 	case r := <-e.runs:
 		return r
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("no run ends")
 		return nil
 	}
@@ -126,7 +127,7 @@ func leave(c *wire.Conn) {
 // before.
 func unused(t *testing.T, s *Server, before int) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
 		s.pool.retire()
 		if len(s.Runs()) == 0 && openFiles(t) <= before {
 			return
@@ -142,7 +143,7 @@ func unused(t *testing.T, s *Server, before int) {
 func TestClientGone(t *testing.T) {
 	testenv.NoLeaks(t)
 	e := &ends{runs: make(chan *runner.Report, 10)}
-	s := serve(t, Config{Observer: e, Commands: launched(t), Bounds: Bounds{Patience: 2 * time.Second}})
+	s := serve(t, Config{Observer: e, Commands: launched(t), Bounds: Bounds{Patience: impatient}})
 	file := open(t, "/etc/passwd", unix.O_PATH)
 	receive(t, request(t, s, "sh", "exit 0"), wire.TypeBegun) // what is made once
 	e.next(t)
@@ -193,6 +194,7 @@ func TestClientGone(t *testing.T) {
 		name string
 		ask  func(*testing.T)
 	}{
+		{"half of a request", func(t *testing.T) { leave(half(t, s)) }},
 		{"asked", func(t *testing.T) { leave(request(t, s, "sh", "trap '' TERM; sleep 60")) }},
 		{"given", func(t *testing.T) {
 			c := request(t, s, "file", "x")
@@ -218,7 +220,9 @@ func TestClientGone(t *testing.T) {
 func TestLiesInGiven(t *testing.T) {
 	testenv.NoLeaks(t)
 	n := &notes{}
-	s := serve(t, Config{Observer: n, Commands: launched(t), Bounds: Bounds{Patience: 300 * time.Millisecond}})
+	commands := launched(t)
+	patient := serve(t, Config{Observer: n, Commands: commands})
+	hasty := serve(t, Config{Observer: n, Commands: commands, Bounds: Bounds{Patience: impatient}})
 	fd := func(path string) int { return open(t, path, unix.O_PATH) }
 	file := fd("/etc/passwd")
 	pipe := make([]int, 2)
@@ -232,7 +236,7 @@ func TestLiesInGiven(t *testing.T) {
 	for _, own := range append(pipe, event) {
 		t.Cleanup(func() { unix.Close(own) })
 	}
-	sock := connect(t, s.Path())
+	sock := connect(t, patient.Path())
 	for _, tt := range []struct {
 		name   string
 		typ    wire.Type
@@ -253,6 +257,10 @@ func TestLiesInGiven(t *testing.T) {
 			n.mu.Lock()
 			n.refusal = nil
 			n.mu.Unlock()
+			s := patient
+			if tt.typ == 0 {
+				s = hasty
+			}
 			c := request(t, s, "file", "x")
 			receive(t, c, wire.TypeNeed)
 			if tt.typ != 0 {
@@ -277,7 +285,7 @@ func TestLiesInGiven(t *testing.T) {
 func TestNeverReads(t *testing.T) {
 	testenv.NoLeaks(t)
 	e := &ends{runs: make(chan *runner.Report, 100)}
-	s := serve(t, Config{Observer: e, Commands: launched(t), Bounds: Bounds{Patience: 300 * time.Millisecond}})
+	s := serve(t, Config{Observer: e, Commands: launched(t)})
 	for range 20 {
 		request(t, s, "sh", "exit 3")
 	}
@@ -324,7 +332,7 @@ func TestDrainPastItsBound(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the daemon does not end")
 	}
 	if len(s.Runs()) > 0 {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-project/sbx/internal/cgroup"
+	"github.com/sbx-project/sbx/internal/wire"
 )
 
 // Server answers on one run socket. Make one with Listen.
@@ -27,7 +28,8 @@ type Server struct {
 	serial   atomic.Uint64
 	draining atomic.Bool
 	pool     *pool
-	wake     int // eventfd that ends the wait for connections
+	wake     int           // eventfd that ends the wait for connections
+	ending   chan struct{} // closed when nobody is heard any more
 	busy     sync.WaitGroup
 
 	mu   sync.Mutex
@@ -49,7 +51,7 @@ func Listen(cfg Config) (*Server, error) {
 		cfg.Observer = Observers{}
 	}
 	raiseFiles()
-	s := &Server{cfg: cfg, quota: quota{bounds: cfg.Bounds}, runs: map[string]*live{}}
+	s := &Server{cfg: cfg, quota: quota{bounds: cfg.Bounds}, ending: make(chan struct{}), runs: map[string]*live{}}
 	var err error
 	if s.socket, err = listen(cfg.Dir, cfg.Key, cfg.Socket); err != nil {
 		return nil, err
@@ -88,6 +90,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer stop()
 	err := s.accept()
 	s.draining.Store(true)
+	close(s.ending)
 	// A client that connects from now on finds no socket and runs by itself.
 	s.socket.close()
 	s.pool.close()
@@ -180,8 +183,15 @@ func (s *Server) accept() error {
 		delete(idle, fd)
 		unix.Close(fd)
 	}
+	// Those who were not heard when the daemon ends run by themselves.
 	defer func() {
+		for n := -1; s.socket.refuse() && n < len(idle); {
+			n = len(idle)
+			s.take(ep, idle, time.Now())
+		}
 		for fd := range idle {
+			c := wire.Conn{FD: fd}
+			c.Send(wire.TypeElsewhere, nil)
 			drop(fd)
 		}
 	}()
@@ -211,7 +221,7 @@ func (s *Server) accept() error {
 				unix.EpollCtl(ep, unix.EPOLL_CTL_DEL, fd, nil)
 				delete(idle, fd)
 				s.busy.Add(1)
-				go s.answer(fd, w.caller, s.quota.ask(w.caller.UID, now))
+				go s.answer(fd, w.caller)
 			}
 		}
 		if now.Sub(look) > s.cfg.Bounds.Patience/4 {

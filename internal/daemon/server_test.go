@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -59,10 +58,18 @@ func (n *notes) Refused(r Refusal) {
 	n.refusal = append(n.refusal, r)
 }
 
+// patience is how long a test waits for what has to come and is promised for no
+// moment.
+const patience = time.Minute
+
+// impatient is a daemon that soon has enough of who says nothing. It is long
+// enough for a test that means to say something, on a busy machine too.
+const impatient = 2 * time.Second
+
 // refusals are those so far; it waits for one at least.
 func (n *notes) refusals(t *testing.T) []Refusal {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		n.mu.Lock()
 		got := n.refusal
 		n.mu.Unlock()
@@ -76,6 +83,14 @@ func (n *notes) refusals(t *testing.T) []Refusal {
 
 // serve runs a Server for the test.
 func serve(t *testing.T, cfg Config) *Server {
+	t.Helper()
+	s, _ := drainable(t, cfg)
+	return s
+}
+
+// drainable is a Server that is told to end by stop, or at the end of the test,
+// which waits for it.
+func drainable(t *testing.T, cfg Config) (s *Server, stop func()) {
 	t.Helper()
 	if cfg.Dir == "" {
 		// Short, as socket paths must be, and with no component that others
@@ -109,14 +124,14 @@ func serve(t *testing.T, cfg Config) *Server {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(2 * patience): // Bounds.Drain, and some
 			t.Error("the daemon does not drain")
 		}
 	})
-	return s
+	return s, stop
 }
 
-// connect makes a connection that waits 10 s for everything.
+// connect makes a connection that waits for everything, but not for ever.
 func connect(t testing.TB, path string) *wire.Conn {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -125,8 +140,8 @@ func connect(t testing.TB, path string) *wire.Conn {
 	}
 	c := &wire.Conn{FD: fd}
 	t.Cleanup(func() { leave(c) })
-	soon := unix.Timeval{Sec: 10}
-	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &soon)
+	limit := unix.NsecToTimeval(int64(patience))
+	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
 	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +183,8 @@ func alive(t *testing.T, s *Server) {
 // TestBadRequests: each is refused or dropped, observed, and harms nobody.
 func TestBadRequests(t *testing.T) {
 	n := &notes{}
-	s := serve(t, Config{Observer: n, Bounds: Bounds{Patience: 300 * time.Millisecond}})
+	patient := serve(t, Config{Observer: n})
+	hasty := serve(t, Config{Observer: n, Bounds: Bounds{Patience: impatient}})
 	fds := four(t)
 	many := make([]int, 200)
 	for i := range many {
@@ -219,6 +235,10 @@ func TestBadRequests(t *testing.T) {
 			n.mu.Lock()
 			n.refusal = nil
 			n.mu.Unlock()
+			s := patient
+			if strings.HasSuffix(tt.name, "silence") {
+				s = hasty
+			}
 			c := connect(t, s.Path())
 			if err := tt.send(c); err != nil {
 				t.Fatal(err)
@@ -315,7 +335,7 @@ func TestRefused(t *testing.T) {
 // TestIdle: 500 connections that say nothing cost no thread, do not keep
 // others from being served, and end when their patience is over.
 func TestIdle(t *testing.T) {
-	s := serve(t, Config{Bounds: Bounds{Patience: 2 * time.Second, UserConnections: 600}})
+	s := serve(t, Config{Bounds: Bounds{Patience: impatient, UserConnections: 600}})
 	before := openFiles(t)
 	conns := make([]*wire.Conn, 500)
 	for i := range conns {
@@ -437,21 +457,7 @@ func TestOtherUser(t *testing.T) {
 			n.mu.Lock()
 			n.refusal, n.full = nil, errors.New("let in")
 			n.mu.Unlock()
-			self, err := os.Executable()
-			if err != nil {
-				t.Fatal(err)
-			}
-			text, err := os.ReadFile(self)
-			if err != nil {
-				t.Fatal(err)
-			}
-			copied := filepath.Dir(s.Path()) + "/client"
-			if err := os.WriteFile(copied, text, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			defer os.Remove(copied)
-			cmd := exec.Command(copied)
-			cmd.Env = []string{"SBX_TEST_CONNECT=" + s.Path()}
+			cmd := client(t, s)
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: tt.uid, Gid: tt.gid, Groups: tt.groups}}
 			out, err := cmd.CombinedOutput()
 			if err != nil {

@@ -106,13 +106,13 @@ func TestNotify(t *testing.T) {
 	if err := errors.Join(Ready("serving\nREADY=0"), Reloading(), Stopping("3 runs")); err != nil {
 		t.Fatal(err)
 	}
-	if got := told(5 * time.Second); got != "READY=1\nSTATUS=serving READY=0" {
+	if got := told(time.Minute); got != "READY=1\nSTATUS=serving READY=0" {
 		t.Errorf("%q", got)
 	}
-	if got := told(5 * time.Second); !strings.HasPrefix(got, "RELOADING=1\nMONOTONIC_USEC=") {
+	if got := told(time.Minute); !strings.HasPrefix(got, "RELOADING=1\nMONOTONIC_USEC=") {
 		t.Errorf("%q", got)
 	}
-	if got := told(5 * time.Second); got != "STOPPING=1\nSTATUS=3 runs" {
+	if got := told(time.Minute); got != "STOPPING=1\nSTATUS=3 runs" {
 		t.Errorf("%q", got)
 	}
 }
@@ -144,7 +144,7 @@ func TestWatch(t *testing.T) {
 		})
 	}()
 	for range 3 {
-		if got := told(5 * time.Second); got != "WATCHDOG=1" {
+		if got := told(time.Minute); got != "WATCHDOG=1" {
 			t.Fatalf("%q", got)
 		}
 	}
@@ -152,13 +152,20 @@ func TestWatch(t *testing.T) {
 	if err := <-warned; !strings.Contains(err.Error(), "stuck") {
 		t.Errorf("%v", err)
 	}
-	for told(time.Millisecond) != "" {
-	} // what was sent before
+	// What was sent before comes before this.
+	if err := Stopping("mark"); err != nil {
+		t.Fatal(err)
+	}
+	for got := ""; got != "STOPPING=1\nSTATUS=mark"; {
+		if got = told(time.Minute); got == "" {
+			t.Fatal("the mark does not come")
+		}
+	}
 	if got := told(200 * time.Millisecond); got != "" {
 		t.Errorf("told %q although it is not well", got)
 	}
 	<-sick
-	if got := told(5 * time.Second); got != "WATCHDOG=1" {
+	if got := told(time.Minute); got != "WATCHDOG=1" {
 		t.Errorf("well again, but told %q", got)
 	}
 	cancel()

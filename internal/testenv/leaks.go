@@ -48,7 +48,7 @@ func NoLeaks(t testing.TB, watch ...Watch) {
 	before := snapshot(w)
 	t.Cleanup(func() {
 		leaked := added(before, snapshot(w))
-		for end := time.Now().Add(leakWait); len(leaked) > 0 && time.Now().Before(end); {
+		for watch := Begin(); len(leaked) > 0 && !watch.Over(leakWait); {
 			// There is no event for most of this, so it is polled. Only what
 			// is there every time counts: others may use the host too.
 			time.Sleep(10 * time.Millisecond)

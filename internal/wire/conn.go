@@ -2,6 +2,7 @@ package wire
 
 import (
 	"errors"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,6 +60,9 @@ type Conn struct {
 	FD int
 	// Limit bounds what is received, in bytes; 0 means MaxBody.
 	Limit int
+	// Until is when a message that comes in pieces must be there, give or take
+	// SO_RCVTIMEO, which is for each of them; zero: whenever it is.
+	Until time.Time
 }
 
 // Send sends one message with descriptors, which stay the caller's.
@@ -102,8 +106,8 @@ func (c *Conn) send(b, rights []byte) error {
 
 // Receive takes one message and its descriptors, which are the caller's to
 // close and close-on-exec. It accepts as many descriptors as maxFDs; with more,
-// or when the message is larger than Limit or broken in itself, it returns an
-// error and has closed them all. ErrEnd: the other side has gone.
+// or when the message is larger than Limit, late or broken in itself, it returns
+// an error and has closed them all. ErrEnd: the other side has gone.
 func (c *Conn) Receive(maxFDs int) (t Type, body []byte, fds []int, err error) {
 	limit := c.Limit
 	if limit == 0 {
@@ -130,6 +134,10 @@ func (c *Conn) Receive(maxFDs int) (t Type, body []byte, fds []int, err error) {
 		t = Type(buf[0])
 		if body = append(body, buf[head:n]...); buf[1] == 0 {
 			return t, body, fds, nil
+		}
+		if !c.Until.IsZero() && time.Now().After(c.Until) {
+			CloseAll(fds)
+			return 0, nil, nil, unix.EAGAIN
 		}
 	}
 }

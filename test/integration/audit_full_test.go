@@ -39,7 +39,7 @@ func TestAuditFull(t *testing.T) {
 	check(t, file.Close())
 	// The last page of the log may have room for a line or two.
 	var r result
-	for end := time.Now().Add(slow(20 * time.Second)); ; {
+	for end := time.Now().Add(patience()); ; {
 		if r = h.run(t, act); r.status == 125 {
 			break
 		}
@@ -72,7 +72,7 @@ func TestAuditFull(t *testing.T) {
 	}
 
 	check(t, os.Remove(h.path("state/fill")))
-	for end := time.Now().Add(slow(10 * time.Second)); !strings.Contains(web("/-/ready"), `"ok":true`); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience()); !strings.Contains(web("/-/ready"), `"ok":true`); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not ready again: %s", web("/-/ready"))
 		}

@@ -38,7 +38,7 @@ func TestRunKeepsItsBundle(t *testing.T) {
 		testenv.NoLeaks(t)
 		h.shipped(t, "tool", "1.0.0")
 		h.serve(t)
-		ctx, cancel := context.WithTimeout(context.Background(), slow(time.Minute))
+		ctx, cancel := context.WithTimeout(context.Background(), patience())
 		defer cancel()
 		cmd, file := h.command(ctx, h.both(false, call{words: []string{"tool"}}))
 		in, err := cmd.StdinPipe()
@@ -58,7 +58,7 @@ func TestRunKeepsItsBundle(t *testing.T) {
 		for n := range reloads {
 			version := fmt.Sprintf("1.%d.0", n+1)
 			h.shipped(t, "tool", version)
-			for end := time.Now().Add(slow(20 * time.Second)); ; {
+			for end := time.Now().Add(patience()); ; {
 				r := h.run(t, h.both(false, call{words: []string{"tool"}, stdin: strings.NewReader("\n")}))
 				wantEnd(t, r, 0, "ok")
 				// Manifest and file are two changes: both are seen whole.
@@ -90,7 +90,7 @@ func TestRunKeepsItsBundle(t *testing.T) {
 		for n := range 8 {
 			version := fmt.Sprintf("2.%d.0", n)
 			h.shipped(t, "tool", version)
-			for end := time.Now().Add(slow(20 * time.Second)); h.run(t, h.both(false, call{words: []string{"tool"}, stdin: strings.NewReader("\n")})).report.Version != version; {
+			for end := time.Now().Add(patience()); h.run(t, h.both(false, call{words: []string{"tool"}, stdin: strings.NewReader("\n")})).report.Version != version; {
 				if time.Now().After(end) {
 					t.Fatalf("%s does not come in force\nstatus of the daemon: %s", version, h.operator(t, "status"))
 				}

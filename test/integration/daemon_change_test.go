@@ -39,7 +39,7 @@ func TestDaemonKilledWhileChanging(t *testing.T) {
 					bad = append(bad, r.report.Version)
 				}
 			}
-			gone(t, daemon, slow(2*time.Second))
+			gone(t, daemon, patience())
 			daemon = h.serve(t)
 			past := h.history(t, "tool")
 			for _, v := range bad {

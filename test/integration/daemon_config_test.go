@@ -68,9 +68,9 @@ func TestConfigurationIsFollowed(t *testing.T) {
 	}
 	until := func(what string, is func() bool) {
 		t.Helper()
-		for end := time.Now().Add(slow(20 * time.Second)); !is(); time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(patience()); !is(); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(end) {
-				t.Fatalf("not within 20 s: %s\n%s", what, h.operator(t, "status"))
+				t.Fatalf("it does not come: %s\n%s", what, h.operator(t, "status"))
 			}
 		}
 	}
@@ -144,7 +144,7 @@ func TestUnauditedRunDoesNotStart(t *testing.T) {
 		t.Error("the run that was not recorded has written its file")
 	}
 	check(t, unix.Unlink(root+h.path("home/disk")+"/fill"))
-	for end := time.Now().Add(slow(20 * time.Second)); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience()); ; time.Sleep(20 * time.Millisecond) {
 		if r = run(); r.status == 0 {
 			break
 		}

@@ -42,7 +42,7 @@ func TestDaemonKilled(t *testing.T) {
 				t.Errorf("a client ends with %d, want 125", status)
 			}
 		}
-		gone(t, daemon, slow(time.Second))
+		gone(t, daemon, patience())
 		nothingLeft(t, time.Second)
 		h.auditVerifies(t)
 		// Without a daemon behind it the socket means nothing.

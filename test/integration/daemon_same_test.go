@@ -68,7 +68,7 @@ func TestSameClosedPipe(t *testing.T) {
 			cmd.Stdout, cmd.Stderr = write, &said
 			check(t, cmd.Start())
 			check(t, write.Close())
-			status, _ := gone(t, cmd, slow(10*time.Second))
+			status, _ := gone(t, cmd, patience())
 			rep, err := readReport(file)
 			check(t, err)
 			want := "daemon"
@@ -90,21 +90,22 @@ func TestSameStopped(t *testing.T) {
 		h.bundle(t, "act", bin+"/act", "")
 		h.serve(t)
 		for _, direct := range []bool{true, false} {
-			cmd := h.started(t, h.both(direct, call{words: []string{"act", "sleep", "300ms"}}))
+			cmd, end := h.waiting(t, h.both(direct, call{words: []string{"act", "echo"}}))
 			check(t, cmd.Process.Signal(unix.SIGSTOP))
 			stopped := func() bool { return strings.Contains(state(cmd.Process.Pid), "State T") }
-			for end := time.Now().Add(slow(5 * time.Second)); !stopped(); time.Sleep(time.Millisecond) {
-				if time.Now().After(end) {
+			for late := time.Now().Add(patience()); !stopped(); time.Sleep(time.Millisecond) {
+				if time.Now().After(late) {
 					t.Fatalf("not stopped: %s", state(cmd.Process.Pid))
 				}
 			}
-			for end := time.Now().Add(slow(10 * time.Second)); len(workloads()) > 0; time.Sleep(time.Millisecond) {
-				if time.Now().After(end) {
+			end()
+			for late := time.Now().Add(patience()); len(workloads()) > 0; time.Sleep(time.Millisecond) {
+				if time.Now().After(late) {
 					t.Fatalf("direct %v: the workload does not end while sbx is stopped", direct)
 				}
 			}
 			check(t, cmd.Process.Signal(unix.SIGCONT))
-			if status, _ := gone(t, cmd, slow(10*time.Second)); status != 0 {
+			if status, _ := gone(t, cmd, patience()); status != 0 {
 				t.Errorf("direct %v: status %d", direct, status)
 			}
 		}
@@ -123,7 +124,7 @@ func TestOthersDaemon(t *testing.T) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	check(t, err)
 	defer unix.Close(fd)
-	limit := unix.NsecToTimeval(int64(slow(10 * time.Second)))
+	limit := unix.NsecToTimeval(int64(patience()))
 	check(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit))
 	check(t, unix.Connect(fd, &unix.SockaddrUnix{Name: user.sockets()[0]}))
 	if n, err := unix.Read(fd, make([]byte, 100)); n > 0 || err == unix.EAGAIN {
@@ -260,7 +261,7 @@ func (h *host) slowSecret(t *testing.T) {
 		}
 		_, err = w.WriteString("s3cret")
 		check(t, errors.Join(err, w.Close()))
-		status, _ := gone(t, cmd, slow(10*time.Second))
+		status, _ := gone(t, cmd, patience())
 		rep, err := readReport(file)
 		check(t, err)
 		if status != 0 || !strings.Contains(said.String(), "1 arguments, 6 bytes") || (rep.Via == "direct") != direct {
@@ -283,7 +284,7 @@ func (h *host) slowSecret(t *testing.T) {
 			}
 			return false
 		}
-		for end := time.Now().Add(slow(5 * time.Second)); !waits(); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(patience()); !waits(); time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("direct %v: sbx does not wait for the secret", direct)
 			}

@@ -59,7 +59,7 @@ func TestTCPWithTLS(t *testing.T) {
 		address := freeAddress(t)
 		h.serve(t, "--web.listen", address, "--web.tls-cert", cert, "--web.tls-key", key, "--web.token-file", h.write(t, "home/token", token+"\n", 0o600))
 		ask := func(scheme, path, bearer string, c *tls.Config) (status int, body string, err error) {
-			client := http.Client{Timeout: slow(10 * time.Second), Transport: &http.Transport{TLSClientConfig: c, DisableKeepAlives: true}}
+			client := http.Client{Timeout: patience(), Transport: &http.Transport{TLSClientConfig: c, DisableKeepAlives: true}}
 			req, err := http.NewRequest("GET", scheme+"://"+address+path, nil)
 			check(t, err)
 			if bearer != "" {
@@ -74,7 +74,7 @@ func TestTCPWithTLS(t *testing.T) {
 			return resp.StatusCode, string(b), err
 		}
 		good := &tls.Config{RootCAs: roots}
-		for end := time.Now().Add(slow(10 * time.Second)); ; time.Sleep(5 * time.Millisecond) {
+		for end := time.Now().Add(patience()); ; time.Sleep(5 * time.Millisecond) {
 			status, _, err := ask("https", "/-/ready", "", good)
 			if status == 200 {
 				break

@@ -11,7 +11,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -46,11 +49,11 @@ func (h *host) serving(t testing.TB, cmd *exec.Cmd) *exec.Cmd {
 	}
 	t.Cleanup(func() {
 		cmd.Process.Signal(unix.SIGTERM)
-		if status, _ := gone(t, cmd, slow(10*time.Second)); status != 0 && status != 137 {
+		if status, _ := gone(t, cmd, patience()); status != 0 && status != 137 {
 			t.Errorf("the daemon ended with %d\n%s", status, said.String())
 		}
 	})
-	for end := time.Now().Add(slow(10 * time.Second)); !h.answers(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience()); !h.answers(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("no socket\n%s", said.String())
 		}
@@ -312,12 +315,12 @@ func TestSameSignals(t *testing.T) {
 		h.serve(t)
 		left := func(within time.Duration) {
 			t.Helper()
-			for end := time.Now().Add(slow(within)); ; time.Sleep(2 * time.Millisecond) {
+			for watch := testenv.Begin(); ; time.Sleep(2 * time.Millisecond) {
 				pids := workloads()
 				if len(pids) == 0 {
 					return
 				}
-				if time.Now().After(end) {
+				if watch.Over(slow(within)) {
 					t.Fatalf("workloads %v are left", pids)
 				}
 			}
@@ -381,10 +384,10 @@ func TestDrain(t *testing.T) {
 		testenv.NoLeaks(t)
 		h.bundle(t, "act", bin+"/act", "")
 		daemon := h.serve(t)
-		client := h.started(t, h.both(false, call{words: []string{"act", "sleep", "1s"}}))
+		client, end := h.waiting(t, h.both(false, call{words: []string{"act", "echo"}}))
 		daemon.Process.Signal(unix.SIGTERM)
-		for end := time.Now().Add(slow(2 * time.Second)); len(h.sockets()) > 0; time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
+		for late := time.Now().Add(patience()); len(h.sockets()) > 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(late) {
 				t.Fatal("the socket is still there")
 			}
 		}
@@ -392,12 +395,62 @@ func TestDrain(t *testing.T) {
 		if wantEnd(t, r, 0, "ok"); r.report.Via != "direct" {
 			t.Errorf("via %q while the daemon drains", r.report.Via)
 		}
-		if status, _ := gone(t, client, slow(5*time.Second)); status != 0 {
+		if len(workloads()) == 0 {
+			t.Error("the run was ended before its time")
+		}
+		end()
+		if status, _ := gone(t, client, patience()); status != 0 {
 			t.Errorf("the run ended with %d", status)
 		}
-		if status, _ := gone(t, daemon, slow(5*time.Second)); status != 0 {
+		if status, _ := gone(t, daemon, patience()); status != 0 {
 			t.Errorf("the daemon ended with %d", status)
 		}
+	})
+}
+
+// TestDrainUnderCalls: while daemons come and are told to go no call fails: each
+// is carried out by one of them, or by sbx itself.
+func TestDrainUnderCalls(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		testenv.NoLeaks(t)
+		h.bundle(t, "act", bin+"/act", "")
+		var callers sync.WaitGroup
+		var over atomic.Bool
+		var direct, served atomic.Int64
+		for worker := range 8 {
+			own := *h // its own counter of result files
+			own.runs = 100_000 * (worker + 1)
+			callers.Go(func() {
+				for !over.Load() && !t.Failed() {
+					r, err := own.try(own.both(false, call{words: []string{"act", "exit", "0"}}))
+					if err != nil || r.report == nil || r.status != 0 || r.report.Outcome != "ok" {
+						t.Errorf("%v\n%s", err, r)
+						return
+					}
+					os.Remove(own.path("result/" + strconv.Itoa(own.runs)))
+					if r.report.Via == "daemon" {
+						served.Add(1)
+					} else {
+						direct.Add(1)
+					}
+				}
+			})
+		}
+		for range rounds(8) {
+			daemon := h.serve(t)
+			for was, end := served.Load(), time.Now().Add(patience()); served.Load() < was+8 && !t.Failed(); time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Error("the daemon carries nothing out")
+				}
+			}
+			check(t, daemon.Process.Signal(unix.SIGTERM))
+			if status, _ := gone(t, daemon, patience()); status != 0 {
+				t.Errorf("the daemon ended with %d", status)
+			}
+		}
+		over.Store(true)
+		callers.Wait()
+		t.Logf("%d calls by daemons, %d without", served.Load(), direct.Load())
 	})
 }
 

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -47,7 +49,7 @@ func (h *host) follow(t *testing.T) <-chan event {
 // await waits for an event that fits.
 func await(t *testing.T, events <-chan event, what string, fits func(event) bool) event {
 	t.Helper()
-	limit := time.After(slow(20 * time.Second))
+	limit := time.After(patience())
 	for {
 		select {
 		case e, ok := <-events:
@@ -96,13 +98,13 @@ func TestVerbsOnRuns(t *testing.T) {
 		if wantStatus(t, r, 0); !strings.Contains(r.stdout, "act") || !strings.Contains(r.stdout, "1.0.0") {
 			t.Errorf("status act\n%s", r)
 		}
-		start := time.Now()
+		watch := testenv.Begin()
 		r = h.operator(t, "kill", "no-such-run", begun.Run)
 		if wantStatus(t, r, 1); !strings.Contains(r.stderr, `no such run: "no-such-run"`) {
 			t.Errorf("one of two is not there\n%s", r)
 		}
-		if status, _ := gone(t, client, slow(5*time.Second)); status == 0 || time.Since(start) > slow(2*time.Second) {
-			t.Errorf("the killed run's client ends with %d after %v", status, time.Since(start))
+		if status, _ := gone(t, client, slow(5*time.Second)); status == 0 || watch.Took() > slow(2*time.Second) {
+			t.Errorf("the killed run's client ends with %d after %v", status, watch.Took())
 		}
 		end := await(t, events, "the end of the run", func(e event) bool { return e.Kind == "run-ended" && e.Run == begun.Run })
 		if end.Outcome != "canceled" || end.ExitCode == nil || *end.ExitCode == 0 {
@@ -147,13 +149,16 @@ func TestReloadVerb(t *testing.T) {
 			t.Errorf("%v\n%s", err, r)
 		}
 		check(t, unix.Unlink(h.path("registry/bad.yaml")))
-		// A check that takes longer than anybody waits.
-		h.revision(t, "act", "1.2.0", "checks: [{argv: [sleep, 3s], expect: {exit: 0}}]\n", "")
+		// A check that takes until it is let go: it opens a pipe that nobody writes.
+		gate := h.path("work/gate")
+		check(t, errors.Join(unix.Mkfifo(gate, 0o644), os.Chown(gate, h.uid, h.uid)))
+		h.revision(t, "act", "1.2.0", "checks: [{argv: [cat, "+gate+"], expect: {exit: 0}}]\n", "filesystem: {read: ["+h.work()+"]}")
 		r = h.operator(t, "reload", "--wait", "--timeout", "500ms")
 		if wantStatus(t, r, 124); !strings.Contains(r.stderr, "the reload is not over after 500ms") {
 			t.Errorf("%s", r)
 		}
 		wantEnd(t, h.run(t, h.both(false, call{words: []string{"act", "exit", "0"}})), 0, "ok")
+		go os.WriteFile(gate, nil, 0)
 		await(t, events, "the slow revision", func(e event) bool { return e.Kind == "replaced" && e.Version == "1.2.0" })
 		// A signal is a reload as well.
 		wantStatus(t, h.operator(t, "reload", "--wait"), 0)
@@ -186,7 +191,7 @@ func TestWarmIsUsed(t *testing.T) {
 		if n := taken(); n != "0" {
 			t.Errorf("%s taken before the first call", n)
 		}
-		for end := time.Now().Add(slow(10 * time.Second)); taken() == "0"; {
+		for end := time.Now().Add(patience()); taken() == "0"; {
 			wantEnd(t, h.run(t, h.both(false, call{words: []string{"act", "exit", "0"}})), 0, "ok")
 			if time.Now().After(end) {
 				t.Fatal("no call finds a sandbox that is ready")

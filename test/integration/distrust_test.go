@@ -23,7 +23,7 @@ func TestDistrusted(t *testing.T) {
 			return strings.Count(h.web(t, "/v1/events?follow=false"), `"kind":"distrusted"`)
 		}
 		check(t, os.Chmod(bundle, 0o666))
-		for end := time.Now().Add(slow(10 * time.Second)); events() == 0; time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(patience()); events() == 0; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("no event: %s", h.web(t, "/v1/events?follow=false"))
 			}
@@ -38,7 +38,7 @@ func TestDistrusted(t *testing.T) {
 			t.Errorf("%d events: %s", n, h.web(t, "/v1/events?follow=false"))
 		}
 		check(t, os.Chmod(bundle, 0o644))
-		for end := time.Now().Add(slow(10 * time.Second)); ; time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(patience()); ; time.Sleep(10 * time.Millisecond) {
 			r := h.run(t, act)
 			if r.status == 0 {
 				break

@@ -78,7 +78,7 @@ func TestEarlyServed(t *testing.T) {
 func nothingElse(t *testing.T, h *host) {
 	t.Helper()
 	const waiting = 4 + 2 // sandboxes of one key, the daemon and its loader
-	for end := time.Now().Add(slow(5 * time.Second)); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience()); ; time.Sleep(10 * time.Millisecond) {
 		left := len(survivors())
 		if left <= waiting {
 			return
@@ -98,7 +98,7 @@ func TestWaitingIsSmall(t *testing.T) {
 		h.revision(t, "tool", "1.0.0", "", "")
 		daemon := h.serve(t)
 		const most = 256 << 10 // SPEC 7
-		for end := time.Now().Add(slow(10 * time.Second)); ; time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(patience()); ; time.Sleep(10 * time.Millisecond) {
 			h.run(t, call{verb: "run", plain: true, flags: []string{"--registry", h.path("registry")}, words: []string{"tool", "exit", "0"}})
 			// The first run of all is launched by the daemon itself, and may be
 			// about to go.

@@ -316,7 +316,7 @@ func TestEarlyIgnored(t *testing.T) {
 		c.wrap = []string{"ignore=HUP"}
 		cmd := e.started(t, c)
 		unix.Kill(cmd.Process.Pid, unix.SIGHUP)
-		if status, _ := gone(t, cmd, slow(4*time.Second)); status != 0 {
+		if status, _ := gone(t, cmd, patience()); status != 0 {
 			t.Errorf("status %d after a signal that was ignored, want 0", status)
 		}
 	})
@@ -405,8 +405,11 @@ func TestNoImage(t *testing.T) {
 				}
 				os.RemoveAll(h.path("state/launch"))
 				h.revision(t, "tool", "1.0.0", "", tt.policy)
-				for range 3 {
-					if r := h.run(t, (&earlyCaller{h, t}).call("exit", "0")); r.status != 0 {
+				for well, end := 0, time.Now().Add(patience()); well < 3; {
+					switch r := h.run(t, (&earlyCaller{h, t}).call("exit", "0")); {
+					case r.status == 0:
+						well++
+					case name != "short timeout" || r.status != 124 || time.Now().After(end): // a busy machine takes longer than that
 						t.Fatal(r)
 					}
 				}

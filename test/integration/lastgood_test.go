@@ -426,7 +426,7 @@ func TestKilledWhileLoading(t *testing.T) {
 				// sbx is waited for, and its sbxd may still be about to die with
 				// the lock: then what is in force runs.
 				want := fmt.Sprintf("1.0.%d", n+1)
-				for end := time.Now().Add(slow(2 * time.Second)); ; {
+				for end := time.Now().Add(patience()); ; {
 					r := h.registered(t, "tool", "exit", "6")
 					wantEnd(t, r, 6, "exit")
 					if r.report.Version == want {

@@ -55,7 +55,7 @@ func (h *host) quiet(t testing.TB, pid int, most daemonState) daemonState {
 		t.Fatalf("what is left to be rejected when nothing changes?\n%s", r)
 	}
 	last := readDaemon(t, pid)
-	for end := time.Now().Add(slow(20 * time.Second)); time.Now().Before(end); {
+	for end := time.Now().Add(patience()); time.Now().Before(end); {
 		time.Sleep(100 * time.Millisecond)
 		now := readDaemon(t, pid)
 		if most == (daemonState{}) && now.descriptors == last.descriptors && now.groups == last.groups ||
@@ -119,7 +119,11 @@ func (h *host) load(t *testing.T, length time.Duration, serial int) (runs int) {
 	var done atomic.Int64
 	var version, floor atomic.Int64 // of the bundle that moves: written, and seen in force
 	version.Store(int64(serial))
-	on := func() bool { return time.Now().Before(end) && !t.Failed() }
+	// In any case until a change was seen in force.
+	on := func() bool {
+		now := time.Now()
+		return (now.Before(end) || floor.Load() == 0 && now.Before(end.Add(patience()))) && !t.Failed()
+	}
 	changes.Go(func() {
 		for on() {
 			h.revision(t, "moving", fmt.Sprintf("1.%d.0", version.Add(1)), "", "")
@@ -191,7 +195,7 @@ func (h *host) load(t *testing.T, length time.Duration, serial int) (runs int) {
 
 // killed starts a call and kills its client once the workload runs.
 func (h *host) killed(c call) error {
-	ctx, cancel := context.WithTimeout(context.Background(), slow(30*time.Second))
+	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	defer cancel()
 	cmd, _ := h.command(ctx, c)
 	out, err := cmd.StdoutPipe()

@@ -133,6 +133,10 @@ func slow(d time.Duration) time.Duration {
 	return d
 }
 
+// patience is how long a test waits for what has to come and is promised for no
+// moment. It is long: it is over only where nothing comes any more.
+func patience() time.Duration { return slow(time.Minute) }
+
 // needBinaries ends the test when there is nothing to test. It is never a
 // skip: the package has no other subject.
 func needBinaries(t testing.TB) {

@@ -67,11 +67,11 @@ func TestOutputMax(t *testing.T) {
 		for _, tt := range tests {
 			for _, pour := range pours {
 				t.Run(tt.name+"/"+pour.name, func(t *testing.T) {
-					ctx, cancel := context.WithTimeout(context.Background(), slow(20*time.Second))
+					ctx, cancel := context.WithTimeout(context.Background(), patience())
 					defer cancel()
 					cmd, file := h.command(ctx, h.act(p, append([]string{"pour"}, pour.words...)...))
 					var one, two strings.Builder
-					cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &one, &two, time.Second
+					cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &one, &two, slow(10*time.Second)
 					f1, f2 := tt.to(t, h)
 					if f1 != nil {
 						cmd.Stdout, cmd.Stderr = f1, f2

@@ -45,7 +45,7 @@ func TestForward(t *testing.T) {
 				if got != want {
 					t.Fatalf("the workload said %q, want %q", got, want)
 				}
-			case <-time.After(slow(5 * time.Second)):
+			case <-time.After(patience()):
 				t.Fatalf("the workload did not say %q", want)
 			}
 		}
@@ -133,7 +133,8 @@ func TestKilled(t *testing.T) {
 		wantEnd(t, h.run(t, h.act("", "exit", "0")), 0, "ok") // compiles the plan
 		rng := rand.New(rand.NewPCG(3, 4))
 		pids := map[string]bool{}
-		started := 0
+		started, since := 0, 0 // rounds since one had a child
+		window, launch := 40*time.Millisecond, 8*time.Millisecond
 		for i := range rounds {
 			c := h.act("", "deaf", "1m")
 			c.plain = true
@@ -141,13 +142,16 @@ func TestKilled(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			window := 40 * time.Millisecond
 			if i >= 200 && !soak() {
-				window = 8 * time.Millisecond // the launch itself, and for the time that it takes
+				window = launch // the launch itself, and for the time that it takes
 			}
 			time.Sleep(time.Duration(rng.Int64N(int64(slow(window)))))
-			if len(survivors()) > 1 {
+			if since++; len(survivors()) > 1 {
 				started++
+				since = 0
+			}
+			if since == max(10, rounds/20) { // a launch takes longer here, or now
+				window, launch, since = 2*window, 2*launch, 0
 			}
 			cmd.Process.Kill()
 			cmd.Wait()
@@ -196,7 +200,7 @@ func TestKilledCold(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			for end := time.Now().Add(slow(time.Second)); time.Now().Before(end); {
+			for watch := testenv.Begin(); !watch.Over(slow(time.Second)); {
 				if pid := loaderOf(cmd.Process.Pid); pid != 0 && unix.Kill(pid, unix.SIGSTOP) == nil {
 					caught++
 					break
@@ -235,13 +239,17 @@ func TestInitKilled(t *testing.T) {
 		testenv.NoLeaks(t)
 		c := h.act("", "deaf", "1m")
 		cmd := h.started(t, c)
-		file := h.path("result/" + strconv.Itoa(h.runs))
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
+		// sbx writes it beside the run, which may say sooner that it is ready.
+		var child string
+		for end, whole := time.Now().Add(patience()), false; !whole; time.Sleep(time.Millisecond) {
+			text, err := os.ReadFile(h.path("result/" + strconv.Itoa(h.runs)))
+			if err != nil || time.Now().After(end) {
+				t.Fatalf("no child-pid: %v, %q", err, text)
+			}
+			child, _ = strings.CutPrefix(string(text), `{"child-pid":`)
+			child, whole = strings.CutSuffix(child, "}\n")
 		}
-		child, _ := strings.CutPrefix(strings.TrimSpace(string(text)), `{"child-pid":`)
-		if err := unix.Kill(mustInt(t, strings.TrimSuffix(child, "}")), unix.SIGKILL); err != nil {
+		if err := unix.Kill(mustInt(t, child), unix.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		if status, _ := gone(t, cmd, slow(4*time.Second)); status != 137 {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-project/sbx/internal/testenv"
 )
 
 // survivors are the processes that run sbx, sbxd or the workload of this test
@@ -41,21 +43,21 @@ func survivors() []int {
 }
 
 // nothingLeft fails the test when something of a run is still there after
-// the time.
+// the time, on a machine that has room.
 func nothingLeft(t testing.TB, within time.Duration) {
 	t.Helper()
-	for end := time.Now().Add(slow(within)); ; time.Sleep(2 * time.Millisecond) {
+	for watch := testenv.Begin(); ; time.Sleep(2 * time.Millisecond) {
 		pids := survivors()
 		if len(pids) == 0 {
 			return
 		}
-		if time.Now().After(end) {
+		if watch.Over(slow(within)) {
 			for _, pid := range pids {
 				t.Errorf("process %d is left after %v: %s", pid, slow(within), state(pid))
 			}
 			for late := time.Now(); len(survivors()) > 0 && time.Since(late) < slow(5*time.Second); time.Sleep(time.Millisecond) {
 			}
-			t.Logf("%d of %d are there %v after the end", len(survivors()), len(pids), time.Since(end)+slow(within))
+			t.Logf("%d of %d are there %v after the end", len(survivors()), len(pids), watch.Took())
 			for _, pid := range survivors() {
 				unix.Kill(pid, unix.SIGKILL)
 			}

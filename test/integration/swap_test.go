@@ -75,7 +75,7 @@ func TestProgramSwappedInALoop(t *testing.T) {
 			h.write(t, "rest", programs[0], 0o755)
 			check(t, os.Rename(h.path("rest"), path))
 			for _, name := range []string{"free", "pinned"} {
-				for end := time.Now().Add(slow(10 * time.Second)); ; time.Sleep(10 * time.Millisecond) {
+				for end := time.Now().Add(patience()); ; time.Sleep(10 * time.Millisecond) {
 					r := h.run(t, h.both(direct, call{words: []string{name}, plain: true}))
 					if r.status == 21 {
 						break

@@ -74,7 +74,7 @@ func signedOnly(t *testing.T, h *host, direct bool) {
 	becomes := func(what, name string, ok func(result) bool) result {
 		t.Helper()
 		var r result
-		for end := time.Now().Add(slow(20 * time.Second)); ; {
+		for end := time.Now().Add(patience()); ; {
 			if r = run(name); ok(r) {
 				return r
 			}

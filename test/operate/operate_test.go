@@ -68,11 +68,15 @@ func start(t *testing.T, cmd *exec.Cmd) {
 	})
 }
 
+// patience is how long a test waits for what has to come and is promised for no
+// moment: a Prometheus that starts, above all.
+const patience = 3 * time.Minute
+
 // answer asks until the answer is 200 and fits.
 func answer(t *testing.T, address string, fits func([]byte) bool) []byte {
 	t.Helper()
 	var last string
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		resp, err := http.Get(address)
 		if err != nil {
 			last = err.Error()
@@ -85,7 +89,7 @@ func answer(t *testing.T, address string, fits func([]byte) bool) []byte {
 		}
 		last = fmt.Sprintf("%s, %v: %.500s", resp.Status, err, b)
 	}
-	t.Fatalf("%s: not within a minute: %s", address, last)
+	t.Fatalf("%s: not within %v: %s", address, patience, last)
 	return nil
 }
 

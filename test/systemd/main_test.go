@@ -56,6 +56,11 @@ func act(args []string) int {
 		fmt.Println("hello")
 	case "sleep":
 		time.Sleep(duration)
+	case "read":
+		if _, err := os.ReadFile(arg); err != nil {
+			fmt.Println(err)
+			return 1
+		}
 	case "wait":
 		io.Copy(io.Discard, os.Stdin)
 	case "spin":

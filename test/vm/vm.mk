@@ -42,7 +42,7 @@ VM_C_ENV = SBX_TEST_SLOW=1 SBX_TEST_HOSTILE=/vm/bin/hostile SBX_TEST_PROBE=/vm/b
 # Tests of the daemon and the registry that take an emulated processor minutes,
 # or want the programs of a Debian, and depend on no kernel.
 VM_OF_THE_HOST = Activated ActivatedOther AfterProbation BesideDaemon BrokenUpdateKeepsWhatRuns ConfigurationIsFollowed DaemonKilled DaemonKilledWhileChanging \
-	DaemonQuarantines Distrusted Drain EarlyCounts EarlyKilled EarlyServed Floors KilledWhileLoading Load NewestSnapshotDamaged Operate OthersDaemon \
+	DaemonQuarantines Distrusted Drain DrainUnderCalls EarlyCounts EarlyKilled EarlyServed Floors KilledWhileLoading Load NewestSnapshotDamaged Operate OthersDaemon \
 	PlanDamaged PlanOfAnother PolicyChanged ProgramSwappedInALoop QuarantineRefuses ReloadVerb RevertBudget RevertToldOnce Rollback RunKeepsItsBundle \
 	RunsUnderReload Same SameClosedPipe SameSignals SameStatusDescriptor SameStopped SecretParameter SignedOnly Status TCPWithTLS UnauditedRunDoesNotStart \
 	VerbsOnRuns ViolationsAfterProbation WaitingIsSmall WarmIsUsed
