@@ -70,6 +70,9 @@ func guarded(path string, s policy.Syscalls) (notes []Note) {
 // check returns the policy as it is written.
 func check(path string) (policy.Policy, error) {
 	none := policy.Policy{}
+	if path == "" {
+		return none, &os.PathError{Op: "open", Path: path, Err: unix.ENOENT}
+	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return none, err
