@@ -219,6 +219,19 @@ func TestLoadRefuses(t *testing.T) {
 			prepare: func(root string) error { return unix.Mkfifo(root+"/d/data", 0o644) }, load: "d", want: "named pipe not accepted"},
 		{name: "deep bundle", files: map[string]string{"d/bundle.yaml": manifest("d"), "d/1/2/3/4/5/6/7/8/x": ""}, load: "d", want: "nested deeper than 8"},
 		{name: "control character in a shipped name", files: map[string]string{"d/bundle.yaml": manifest("d"), "d/a\nb": ""}, load: "d", want: "not a name for a shipped file"},
+		{name: "socket in bundle", files: map[string]string{"d/bundle.yaml": manifest("d")},
+			prepare: func(root string) error { return socket(root + "/d/data") }, load: "d", want: "socket not accepted"},
+		{name: "100 MB manifest", files: map[string]string{"jq.yaml": manifest("jq")},
+			prepare: func(root string) error { return os.Truncate(root+"/jq.yaml", 100<<20) }, load: "jq", want: "more than the bound of 1048576"},
+		{name: "100 MB signature", files: map[string]string{"jq.yaml": manifest("jq"), "jq.yaml.sig": ""},
+			prepare: func(root string) error { return os.Truncate(root+"/jq.yaml.sig", 100<<20) }, load: "jq", want: "more than the bound of 16384"},
+		{name: "alias bomb", files: map[string]string{"jq.yaml": manifest("jq") + bomb()}, load: "jq", want: "jq.yaml:5:4: anchors are not supported"},
+		{name: "deeply nested manifest", files: map[string]string{"jq.yaml": manifest("jq") + "policy: " + strings.Repeat("[", 10_000)}, load: "jq", want: "jq.yaml:5:40: nested deeper than 32 levels"},
+		{name: "control character in a manifest", files: map[string]string{"jq.yaml": manifest("jq") + "summary: a\x1b[31mb\n"}, load: "jq", want: "jq.yaml:5:11: control character U+001B"},
+		{name: "escaped control character", files: map[string]string{"jq.yaml": manifest("jq") + "summary: \"a\\e[31mb\"\n"}, load: "jq", want: "summary: want one line"},
+		{name: "10,001 files", files: map[string]string{"d/bundle.yaml": manifest("d")}, prepare: func(root string) error { return fill(root+"/d", MaxFiles+1) }, load: "d", want: "more than 10000 "},
+		{name: "10,001 files in directories", files: map[string]string{"d/bundle.yaml": manifest("d"), "d/one/x": ""},
+			prepare: func(root string) error { return fill(root+"/d/two", MaxFiles) }, load: "d", want: "more than 10000 files"},
 		{name: "large sparse file", files: map[string]string{"d/bundle.yaml": manifest("d"), "d/x": ""},
 			prepare: func(root string) error { return os.Truncate(root+"/d/x", MaxBytes+1) }, load: "d", want: "more than the bound of 1073741824"},
 	} {
@@ -243,6 +256,69 @@ func TestLoadRefuses(t *testing.T) {
 				t.Errorf("error %q does not contain %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// bomb is "a billion laughs" (CVE-2003-1564): nine lists of nine aliases each.
+func bomb() string {
+	var b strings.Builder
+	b.WriteString("a: &a [x, x, x, x, x, x, x, x, x]\n")
+	for c := 'b'; c < 'k'; c++ {
+		fmt.Fprintf(&b, "%c: &%[1]c [%s]\n", c, strings.TrimSuffix(strings.Repeat("*"+string(c-1)+", ", 9), ", "))
+	}
+	return b.String()
+}
+
+func socket(path string) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Bind(fd, &unix.SockaddrUnix{Name: path})
+}
+
+// fill makes n empty files in a directory.
+func fill(dir string, n int) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for i := range n {
+		if err := os.WriteFile(fmt.Sprint(dir, "/f", i), nil, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestMostFiles: a bundle may ship as many files as the bound says, wherever
+// they are, besides its manifest and its signature.
+func TestMostFiles(t *testing.T) {
+	root := tree(t, map[string]string{"d/bundle.yaml": manifest("d"), "d/bundle.sig": "x"})
+	if err := fill(root+"/d", MaxFiles); err != nil {
+		t.Fatal(err)
+	}
+	b, err := openDir(t, root).Load("d")
+	if err != nil || len(b.Files) != MaxFiles {
+		t.Errorf("%d files, %v", len(b.Files), err)
+	}
+}
+
+func TestDeviceNode(t *testing.T) {
+	testenv.Root(t)
+	for _, kind := range []uint32{unix.S_IFCHR, unix.S_IFBLK} {
+		root := tree(t, map[string]string{"d/bundle.yaml": manifest("d")})
+		for _, path := range []string{"/d/data", "/jq.yaml"} {
+			if err := unix.Mknod(root+path, kind|0o644, int(unix.Mkdev(1, 3))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, name := range []string{"d", "jq"} {
+			var bad *safefs.KindError
+			if _, err := openDir(t, root).Load(name); !errors.As(err, &bad) || bad.Kind != "device" {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
 	}
 }
 

@@ -139,7 +139,7 @@ func (r *Raw) ship(dir place, prefix string, depth int, total *int64) error {
 	if depth > MaxDepth {
 		return fmt.Errorf("%q: nested deeper than %d", dir.path, MaxDepth)
 	}
-	names, err := dir.list(MaxFiles)
+	names, err := dir.list(MaxFiles + 2) // with manifest and signature
 	if err != nil {
 		return err
 	}

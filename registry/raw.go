@@ -132,6 +132,9 @@ func stands(s *plan.Stamp) error {
 // component from / must be owned by uid 0 or the effective uid; below, no link
 // is followed and no other kind of file is opened.
 func ReadPath(path string) (Raw, error) {
+	if path == "" { // which is no name of the working directory
+		return Raw{}, fmt.Errorf("read bundle %q: %w", path, unix.ENOENT)
+	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return Raw{}, fmt.Errorf("read bundle %q: %w", path, err)
@@ -154,6 +157,8 @@ func ReadPath(path string) (Raw, error) {
 	case err != nil:
 	case kind == 0:
 		err = &os.PathError{Op: "open", Path: abs, Err: unix.ENOENT}
+	case kind == unix.S_IFLNK:
+		err = &safefs.KindError{Path: abs, Kind: "symbolic link"}
 	case kind != unix.S_IFDIR && !strings.HasSuffix(last, ".yaml"):
 		err = fmt.Errorf("%q: %w", abs, errNoBundle)
 	}

@@ -63,7 +63,7 @@ func listCommand() *cobra.Command {
 				if r.Error != "" {
 					text = firstLine(r.Error)
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", r.Name, orDash(r.Version), r.State, r.Generation, text)
+				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", plain(r.Name), orDash(r.Version), r.State, r.Generation, plain(text))
 			}
 			return w.Flush()
 		}}

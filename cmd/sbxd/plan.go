@@ -79,7 +79,10 @@ func sayEvent(e loader.Event) {
 		ctl.Say(quiet, text+" is rejected, "+now+": "+e.Reason, hints...)
 	case loader.Reverted:
 		what := " is quarantined, "
-		if e.Operator {
+		switch {
+		case e.Operator && e.Version == "":
+			what = ": " // nothing was
+		case e.Operator:
 			what = " is held, "
 		}
 		ctl.Say(quiet, text+what+now+" again: "+e.Reason, "sbx history "+e.Name)

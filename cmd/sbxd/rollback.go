@@ -104,7 +104,7 @@ func askToOperate(ctx context.Context, registryDir string, place loader.Place, a
 		return false, nil // it has ended just now
 	case errors.As(err, &answer) && answer.Status == 404:
 		return true, &statusError{127, err, answer.Hint}
-	case errors.As(err, &answer) && answer.Status == 422:
+	case errors.As(err, &answer) && (answer.Status == 409 || answer.Status == 422):
 		return true, &statusError{126, err, answer.Hint}
 	case err != nil:
 		return true, refusedByDaemon(err)

@@ -67,7 +67,7 @@ func statusOf(err error) (status int, hints []string) {
 		return 126, hints
 	case errors.As(err, &owner):
 		return 126, append(hints, owner.Hint())
-	case errors.As(err, &kind), errors.Is(err, registry.ErrTree), errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, loader.ErrRefused), errors.As(err, &kind), errors.Is(err, registry.ErrTree), errors.Is(err, fs.ErrPermission):
 		return 126, hints
 	case errors.As(err, &none):
 		for _, c := range none.Children {

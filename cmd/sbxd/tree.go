@@ -132,9 +132,9 @@ func (n *treeNode) print(w *tabwriter.Writer, indent string, all bool) {
 		if all {
 			state = r.State + "\t"
 		}
-		fmt.Fprintf(w, "%s%s\t%s\t%s%s\n", indent, n.Word, orDash(r.Version), state, plain(text))
+		fmt.Fprintf(w, "%s%s\t%s\t%s%s\n", indent, plain(n.Word), orDash(r.Version), state, plain(text))
 	} else {
-		fmt.Fprintf(w, "%s%s\t\t\n", indent, n.Word)
+		fmt.Fprintf(w, "%s%s\t\t\n", indent, plain(n.Word))
 	}
 	for _, c := range n.Children {
 		c.print(w, indent+"  ", all)

@@ -1,8 +1,10 @@
 package live
 
 import (
+	"errors"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,5 +135,53 @@ func TestLooksKeepNothingOpen(t *testing.T) {
 	}
 	if now := open(); now > before+5 {
 		t.Errorf("%d descriptors, %d before", now, before)
+	}
+}
+
+// TestNoRoomForAWhile: what could not be made durable when it came, comes in
+// force when there is room again, though nothing changes any more.
+func TestNoRoomForAWhile(t *testing.T) {
+	f := newFixture(t)
+	f.put("tool", manifest("tool", "1.0.0", ""))
+	f.start()
+	f.version("tool", "1.0.0")
+	dir := f.base + "/state/" + f.set.registries[0].place().Key + "/generations"
+	f.must(os.Rename(dir, dir+".away"))
+	f.put("tool", manifest("tool", "2.0.0", ""))
+	f.put("new", manifest("new", "1.0.0", ""))
+	f.reaches(loader.Damaged, "", 1)
+	f.version("tool", "1.0.0")
+	f.must(os.Rename(dir+".away", dir))
+	f.version("tool", "2.0.0")
+	f.version("new", "1.0.0")
+}
+
+// lazy is a prover that first has something else to do.
+type lazy struct{ busy, asked atomic.Int32 }
+
+func (l *lazy) Prove(*plan.Plan, []string) (loader.Proof, error) {
+	l.asked.Add(1)
+	if l.busy.Add(-1) >= 0 {
+		return loader.Proof{}, errors.New("busy")
+	}
+	return loader.Proof{Outcome: "ok"}, nil
+}
+
+// TestUndecidedIsLookedAtAgain: a check that could not be tried decides nothing.
+// It is tried again though nothing changes any more.
+func TestUndecidedIsLookedAtAgain(t *testing.T) {
+	f := newFixture(t)
+	f.put("tool", manifest("tool", "1.0.0", ""))
+	p := &lazy{}
+	p.busy.Store(2)
+	f.startWith(p)
+	f.version("tool", "1.0.0")
+	f.put("tool", manifest("tool", "2.0.0", "checks: [{expect: {exit: 0}}]\n"))
+	f.version("tool", "2.0.0")
+	if n := p.asked.Load(); n != 3 {
+		t.Errorf("asked %d times", n)
+	}
+	if n := f.count(loader.Rejected, "tool"); n > 0 {
+		t.Errorf("%d rejections", n)
 	}
 }

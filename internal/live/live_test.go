@@ -45,12 +45,14 @@ func (f *fixture) dir() string { return f.base + "/registry" }
 
 // start begins to keep the registry in force; it may be called again after
 // stop.
-func (f *fixture) start() {
+func (f *fixture) start() { f.t.Helper(); f.startWith(nil) }
+
+func (f *fixture) startWith(p loader.Prover) {
 	f.t.Helper()
 	place, err := loader.OpenPlace(f.dir())
 	f.must(err)
 	f.set, err = Start([]loader.Place{place}, Options{
-		Loader:  loader.Options{StateDir: f.base + "/state", Registries: []string{f.dir()}, Notify: f.note},
+		Loader:  loader.Options{StateDir: f.base + "/state", Registries: []string{f.dir()}, Notify: f.note, Prover: p},
 		Settle:  5 * time.Millisecond,
 		Poll:    time.Second,
 		Journal: 20 * time.Millisecond,

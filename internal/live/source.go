@@ -34,9 +34,10 @@ type source struct {
 	listing *registry.Listing
 	read    time.Time // when every byte was last read
 	illegal bool      // the last scan found a tree that is not legal
-	// refused are the names of the last load that was refused whole, and what was
-	// being replaced while it was read: each later one has them, until all are
-	// legal together, and read.
+	// refused are the names of the last load that was refused whole, and those of
+	// which nothing was decided: what was being replaced while it was read, what
+	// there was no room for. Each later one has them, until all are legal together,
+	// and decided.
 	refused map[string]bool
 
 	// trust are the stamps of the publishers files when everything was last
@@ -263,22 +264,22 @@ func (s *source) loadNames(names []string) (map[string]*loader.Result, error) {
 }
 
 // load takes commands through the pipeline, of which there may be none, and
-// remembers those whose tree was not legal.
+// remembers those that are to be looked at again.
 func (s *source) load(names []string) (map[string]*loader.Result, error) {
 	results, err := s.changed(func(l *loader.Loader) (map[string]*loader.Result, error) { return l.Load(names...) })
 	if err != nil {
 		return results, err
 	}
-	illegal := loader.Illegal(results)
+	again := loader.Illegal(results)
 	s.scanning.Lock()
 	defer s.scanning.Unlock()
 	for name, r := range results {
 		delete(s.refused, name)
-		if registry.Torn(r.Err) {
-			illegal = append(illegal, name) // to be looked at again as well
+		if loader.Undecided(r.Err) {
+			again = append(again, name)
 		}
 	}
-	for _, name := range illegal {
+	for _, name := range again {
 		if s.refused == nil {
 			s.refused = map[string]bool{}
 		}

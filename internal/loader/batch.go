@@ -206,7 +206,7 @@ func (b *batch) offer(name string, rev life.Revision, bundle *registry.Bundle, s
 	}
 	stored, err := b.l.store(bundle)
 	if err != nil {
-		return b.keep(name, stamps, fmt.Errorf("store %s %s: %w", name, rev.Version, err))
+		return b.undecided(name, stamps, fmt.Errorf("store %s %s: %w", name, rev.Version, err))
 	}
 	p, err := b.l.compile(stored, b.generation, stamps)
 	if err != nil {
@@ -214,8 +214,8 @@ func (b *batch) offer(name string, rev life.Revision, bundle *registry.Bundle, s
 		return b.reject(name, rev, stamps, located(bundle.File, bundle.Source, err))
 	}
 	if err := prove(b.l.options.Prover, p, bundle.Manifest.Checks); err != nil {
-		if untried := (*untriedError)(nil); errors.As(err, &untried) {
-			return b.keep(name, stamps, fmt.Errorf("%s:%w", bundle.File, err))
+		if undecided := (*undecidedError)(nil); errors.As(err, &undecided) {
+			return b.undecided(name, stamps, fmt.Errorf("%s:%w", bundle.File, err))
 		}
 		rev.HostCause = true
 		return b.reject(name, rev, stamps, fmt.Errorf("%s:%w", bundle.File, err))
@@ -236,7 +236,7 @@ func (b *batch) offer(name string, rev life.Revision, bundle *registry.Bundle, s
 func (b *batch) same(cur life.Command, rev life.Revision, bundle *registry.Bundle, stamps []plan.Stamp) *Result {
 	if now, _ := cur.Current(); now.KeyID != rev.KeyID {
 		if _, err := b.l.store(bundle); err != nil {
-			return b.keep(cur.Name, stamps, fmt.Errorf("store the signature of %s %s: %w", cur.Name, rev.Version, err))
+			return b.undecided(cur.Name, stamps, fmt.Errorf("store the signature of %s %s: %w", cur.Name, rev.Version, err))
 		}
 		rev.Proved = now.Proved
 		b.stage(cur.Activate(rev, b.generation, b.now))
@@ -289,6 +289,27 @@ func (b *batch) requires(m *registry.Manifest) error {
 		return &registry.TreeError{Name: m.Name, Others: way, Err: registry.ErrCycle}
 	}
 	return nil
+}
+
+// undecidedError says that nothing was decided about a bundle, for a reason that
+// is not the bundle's: there was no room to keep it, or a check did not come
+// about. Whoever looks again may find otherwise.
+type undecidedError struct{ err error }
+
+func (e *undecidedError) Error() string { return e.err.Error() }
+func (e *undecidedError) Unwrap() error { return e.err }
+
+// Undecided tells whether an error of a Result lies with the moment: what lies
+// on disk, which does not change again, is to be looked at again.
+func Undecided(err error) bool {
+	var undecided *undecidedError
+	return errors.As(err, &undecided) || registry.Torn(err)
+}
+
+// undecided keeps what is in force until the next look, which is the next run's
+// where nobody else looks.
+func (b *batch) undecided(name string, stamps []plan.Stamp, err error) *Result {
+	return b.keep(name, b.l.stale(stamps), &undecidedError{err})
 }
 
 // reject records that what lies on disk was not accepted, reports it when it

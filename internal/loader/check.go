@@ -83,6 +83,9 @@ func opens(rules filter.Ruleset, name string) bool {
 // check returns the policy as it is written, and what it comes to.
 func check(path string) (policy.Policy, filter.Ruleset, error) {
 	none, rules := policy.Policy{}, filter.Ruleset{}
+	if path == "" {
+		return none, rules, &os.PathError{Op: "open", Path: path, Err: unix.ENOENT}
+	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return none, rules, err

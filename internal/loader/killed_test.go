@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -129,14 +130,7 @@ func TestKilledAtEachStep(t *testing.T) {
 			s.must(os.Rename(state.Dir(), s.base+"/template"))
 			steps := k.until(s, 0)
 			k.check(s, fmt.Sprintf("after all %d steps", steps), true)
-			kills := steps
-			switch {
-			case os.Getenv("SBX_TEST_SOAK") == "1":
-			case testing.Short():
-				kills = min(steps, 3)
-			default:
-				kills = min(steps, 10)
-			}
+			kills := someOf(steps, 10)
 			for n := range kills {
 				at := 1 + n*steps/kills
 				k.until(s, at)
@@ -150,9 +144,84 @@ func TestKilledAtEachStep(t *testing.T) {
 	}
 }
 
+// someOf is how many of the steps are tried: some of them, or all.
+func someOf(steps, some int) int {
+	switch {
+	case os.Getenv("SBX_TEST_SOAK") == "1":
+		return steps
+	case testing.Short():
+		return min(steps, 3)
+	}
+	return min(steps, some)
+}
+
+// needsRoom are the calls that a disk without room refuses.
+var needsRoom = []int{
+	unix.SYS_OPENAT, unix.SYS_WRITE, unix.SYS_PWRITE64, unix.SYS_WRITEV, unix.SYS_FTRUNCATE, unix.SYS_FALLOCATE, unix.SYS_FSYNC,
+	unix.SYS_FDATASYNC, unix.SYS_SYNCFS, unix.SYS_RENAMEAT2, unix.SYS_RENAMEAT, unix.SYS_MKDIRAT, unix.SYS_LINKAT, unix.SYS_SYMLINKAT,
+}
+
+// TestNoRoomAtEachStep: each of the changes of a loader finds no room, and so do
+// all that follow, or none of them. At once, and with room again, every command
+// is on an old or a new good revision. SBX_TEST_SOAK=1 takes every step.
+func TestNoRoomAtEachStep(t *testing.T) {
+	if !testenv.CanFail {
+		t.Skip("calls cannot be made to fail on this architecture")
+	}
+	for what, k := range killings {
+		t.Run(strings.ReplaceAll(what, " ", "-"), func(t *testing.T) {
+			s := newShop(t)
+			k.prepare(s)
+			s.must(os.MkdirAll(state.Dir(), 0o755))
+			s.must(os.Rename(state.Dir(), s.base+"/template"))
+			steps := k.until(s, 0)
+			k.together = false // one bundle may find no room, and the others of the batch may
+			tries, hits := someOf(steps, 4), 0
+			for n := range tries {
+				at := 1 + n*steps/tries
+				for _, full := range []bool{false, true} {
+					hit := false
+					_, ended := k.child(s, func(step int, c testenv.Call) testenv.Act {
+						if step < at || hit && !full || !slices.Contains(needsRoom, c.Number) {
+							return testenv.Act{}
+						}
+						hit = true
+						return testenv.Act{Fail: unix.ENOSPC}
+					})
+					if !ended.Exited() {
+						t.Fatalf("step %d of %d: the child ended with %#x", at, steps, ended)
+					}
+					if hit {
+						hits++
+					}
+					k.check(s, fmt.Sprintf("no room at step %d of %d, full %v", at, steps, full), false)
+					if t.Failed() {
+						return
+					}
+				}
+			}
+			if hits < tries {
+				t.Errorf("room was missing %d times, want %d", hits, tries)
+			}
+			t.Logf("%d tries, %d steps", tries, steps)
+		})
+	}
+}
+
 // until lets a child work from the template on and kills it before change at,
 // 0 for never. It returns how many changes there were.
 func (k killing) until(s *shop, at int) (steps int) {
+	s.t.Helper()
+	steps, ended := k.child(s, func(step int, _ testenv.Call) testenv.Act { return testenv.Act{Kill: step == at} })
+	if at == 0 && ended.ExitStatus() != 0 || at > 0 && ended.Signal() != unix.SIGKILL {
+		s.t.Fatalf("step %d: the child ended with %#x", at, ended)
+	}
+	return steps
+}
+
+// child lets a child work from the template on, and asks at each of its changes
+// what shall become of it. It returns how many there were, and how it ended.
+func (k killing) child(s *shop, at func(step int, c testenv.Call) testenv.Act) (steps int, ended syscall.WaitStatus) {
 	s.t.Helper()
 	s.must(os.RemoveAll(state.Dir()))
 	if out, err := exec.Command("cp", "-a", s.base+"/template", state.Dir()).CombinedOutput(); err != nil {
@@ -160,17 +229,14 @@ func (k killing) until(s *shop, at int) (steps int) {
 	}
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env, cmd.Stderr = append(os.Environ(), childEnv+"="+k.work+" "+s.place.Path), os.Stderr
-	ended := testenv.Trace(s.t, cmd, func(c testenv.Call) testenv.Act {
+	ended = testenv.Trace(s.t, cmd, func(c testenv.Call) testenv.Act {
 		if c.Done || !c.Changes(state.Dir()) {
 			return testenv.Act{}
 		}
 		steps++
-		return testenv.Act{Kill: steps == at}
+		return at(steps, c)
 	})
-	if at == 0 && ended.ExitStatus() != 0 || at > 0 && ended.Signal() != unix.SIGKILL {
-		s.t.Fatalf("step %d: the child ended with %#x", at, ended)
-	}
-	return steps
+	return steps, ended
 }
 
 // check looks at what a kill has left, then starts again.

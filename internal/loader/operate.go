@@ -15,6 +15,9 @@ import (
 // act it is Options.By who acts, here and in the other acts.
 func (l *Loader) Rollback(name, to string, act life.Act) error {
 	return l.operate(name, act, func(b *batch, c life.Command, act life.Act) (life.Command, string, error) {
+		if b.gone(name) {
+			return c, "", fmt.Errorf("roll back %q: its bundle is gone, and what has none is not in force", name)
+		}
 		next, err := c.Rollback(to, b.generation, b.now, act, b.l.revoked)
 		return next, "roll back " + name, err
 	})
@@ -56,7 +59,7 @@ func (l *Loader) RollbackAll(generation uint64, act life.Act) error {
 		for _, name := range slices.Sorted(maps.Keys(l.snap.Commands)) {
 			cur, _ := b.command(name)
 			then := old.Commands[name]
-			if then.InForce == cur.InForce || then.InForce == "" {
+			if then.InForce == cur.InForce || then.InForce == "" || b.gone(name) {
 				continue // what came later stays: a bundle of it lies on disk
 			}
 			next, err := cur.Rollback(then.InForce, b.generation, b.now, act, l.revoked)
@@ -72,6 +75,13 @@ func (l *Loader) RollbackAll(generation uint64, act life.Act) error {
 		return nil
 	})
 	return err
+}
+
+// gone tells whether nothing lies on disk under a name and nothing keeps it: the
+// next look would retire what is put in force.
+func (b *batch) gone(name string) bool {
+	kind, err := b.l.place.Node(name)
+	return err == nil && kind != registry.Command && b.userOf(name) == ""
 }
 
 // ErrRefused says that what is known of a command, or what is kept of it, does

@@ -159,15 +159,8 @@ var _ io.Writer = (*head)(nil)
 // errNoProver says that a bundle has checks and nobody could run them.
 var errNoProver = errors.New("checks cannot be run here")
 
-// untriedError says that a check did not come about, for a reason that is not
-// the bundle's: nothing is decided by it.
-type untriedError struct{ err error }
-
-func (e *untriedError) Error() string { return e.err.Error() }
-func (e *untriedError) Unwrap() error { return e.err }
-
 // prove runs every check of a bundle. The error says which did not end as
-// expected, and how it ended.
+// expected, and how it ended; an *undecidedError that one did not come about.
 func prove(prover Prover, p *plan.Plan, checks []registry.Check) error {
 	for i, c := range checks {
 		if prover == nil {
@@ -175,7 +168,7 @@ func prove(prover Prover, p *plan.Plan, checks []registry.Check) error {
 		}
 		proof, err := prover.Prove(p, c.Argv)
 		if err != nil {
-			return &untriedError{fmt.Errorf("%s: check %d (%q) could not be tried: %w", c.Pos, i+1, c.Argv, err)}
+			return &undecidedError{fmt.Errorf("%s: check %d (%q) could not be tried: %w", c.Pos, i+1, c.Argv, err)}
 		}
 		if want, ok := expected(c, proof); !ok {
 			e := fmt.Errorf("%s: check %d (%q): expected %s, it ended with %s", c.Pos, i+1, c.Argv, want, ended(proof))

@@ -57,7 +57,11 @@ func (b *batch) ended(r state.Record) (changed bool) {
 		b.alert(next, r, action)
 		was, _ := cur.Revision(r.Revision)
 		is, _ := next.Revision(r.Revision)
-		return was.State != is.State // the run was also the last of a probation
+		if was.State == is.State {
+			return false
+		}
+		b.reasons = append(b.reasons, r.Command+" "+is.Version+": probation is over") // it was the last run of one
+		return true
 	}
 	return action.Kind != life.ActionNone
 }
@@ -92,6 +96,9 @@ func (b *batch) verdict(before, after life.Command, a life.Action, run string, c
 		e.Kind, e.To = Reverted, a.To
 	case life.ActionQuarantine:
 		e.Kind = Quarantined
+	case life.ActionEndProbation:
+		b.reasons = append(b.reasons, after.Name+" "+rev.Version+": "+a.Reason)
+		return after
 	default:
 		return after
 	}

@@ -69,7 +69,7 @@ func TestInstallRefuses(t *testing.T) {
 		{name: "manifest is a link", prepare: func(src string) error {
 			return errors.Join(os.Mkdir(src+"/d", 0o755), os.Symlink("/etc/hostname", src+"/d/bundle.yaml"))
 		}, want: "symbolic link not accepted"},
-		{name: "link to a directory", files: map[string]string{"real/bundle.yaml": manifest("d", "1.0.0")}, prepare: func(src string) error { return os.Symlink("real", src+"/d") }, want: "neither a directory nor a file NAME.yaml"},
+		{name: "link to a directory", files: map[string]string{"real/bundle.yaml": manifest("d", "1.0.0")}, prepare: func(src string) error { return os.Symlink("real", src+"/d") }, want: "symbolic link not accepted"},
 		{name: "hard link", files: map[string]string{"d/bundle.yaml": manifest("d", "1.0.0"), "outside": "x"}, prepare: func(src string) error { return os.Link(src+"/outside", src+"/d/x") }, want: "hard link not accepted"},
 		{name: "named pipe", files: map[string]string{"d/bundle.yaml": manifest("d", "1.0.0")}, prepare: func(src string) error { return unix.Mkfifo(src+"/d/x", 0o644) }, want: "named pipe not accepted"},
 		{name: "no manifest", files: map[string]string{"d/x": ""}, want: "no such file"},

@@ -101,8 +101,8 @@ func (c Command) checkReferences() error {
 	case ok && c.Base != "":
 		return errors.New("a revision is in force and offers are compared with another")
 	}
-	if base, ok := c.Revision(c.Base); c.Base != "" && (!ok || base.State != Retired) {
-		return fmt.Errorf("offers are compared with %s, which is not retired", c.Base)
+	if base, ok := c.Revision(c.Base); c.Base != "" && (!ok || !base.Stored()) {
+		return fmt.Errorf("offers are compared with %s, which was never in force", c.Base)
 	}
 	return nil
 }

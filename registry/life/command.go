@@ -98,7 +98,8 @@ type Command struct {
 	// InForce is the digest of the revision that runs use; empty: none.
 	InForce string `json:"in-force,omitempty"`
 	// Base is the digest that offers are compared with while nothing is in
-	// force: what was in force when the bundle went away.
+	// force: what was in force before, so that what an attacker can bring
+	// about, as a quarantine, opens no way to an older version.
 	Base string `json:"base,omitempty"`
 	// Revisions are sorted by when they came in force or were rejected,
 	// newest first, each digest once. Quarantined and held ones, the one in
@@ -216,7 +217,7 @@ func (c *Command) current(r Revision, generation uint64) {
 func (c *Command) leave(to State, generation uint64, now time.Time, reason string) {
 	if r := c.at(c.InForce); c.InForce != "" && r != nil {
 		r.move(to, now, reason)
-		c.InForce, c.Generation = "", generation
+		c.InForce, c.Base, c.Generation = "", r.Digest, generation
 	}
 }
 

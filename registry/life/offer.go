@@ -89,8 +89,11 @@ func (c Command) judge(rev Revision, known *Revision, revoked Revoked) Verdict {
 					"revision counter is %s with that of version %s", o, base.Version)
 			}
 		} else if below(rev.Version, base.Version) {
-			return conflict("sbx rollback returns to an older version",
-				"version %s is older than %s", rev.Version, base.Version)
+			hint := "sbx rollback returns to an older version"
+			if c.Refusal != "" {
+				hint = "sbx rollback --release " + c.Name + " lets an older version come"
+			}
+			return conflict(hint, "version %s is older than %s", rev.Version, base.Version)
 		}
 	}
 	bad := 0
@@ -172,11 +175,10 @@ func (c Command) Activate(rev Revision, generation uint64, now time.Time) Comman
 // Reject remembers that rev was refused; its Reason, HostCause, Host and
 // Verdict say why (Reason is cut to a bounded line; Version may be empty when
 // it could not be read). changed is false when the same was known: then there is
-// nothing to report. The reason is cut to a bounded line. What is in force, quarantined or held stays so; what is
+// nothing to report. What is in force, quarantined or held stays so; what is
 // retired stays so with the new reason; because it was in force once, the
 // cause is taken to lie with the host unless it is a verdict.
 func (c Command) Reject(rev Revision, now time.Time) (_ Command, changed bool) {
-	rev.Reason = text(rev.Reason)
 	rev.Reason = text(rev.Reason)
 	if known := c.at(rev.Digest); known != nil {
 		// Its verdict must not take the place of the cause itself.

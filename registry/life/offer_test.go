@@ -209,3 +209,53 @@ func TestASignatureThatArrivesLaterIsNoted(t *testing.T) {
 		t.Error("in force did not change")
 	}
 }
+
+// TestARefusalOpensNoWayToAnOlderVersion: with nothing in force offers are
+// still compared with what was: who makes a command violate its policy, or
+// takes its revision back, must not choose what comes next. An operator may.
+func TestARefusalOpensNoWayToAnOlderVersion(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change changed
+		refuse func(s *story)
+	}{
+		"quarantine by a violation": {onQuarantine, func(s *story) { s.ended(rev("2.0.0"), "ptrace") }},
+		"the budget is spent":       {budget(0), func(s *story) { s.ended(rev("2.0.0"), "ptrace") }},
+		"quarantine, and away": {onQuarantine, func(s *story) {
+			s.ended(rev("2.0.0"), "ptrace")
+			s.gen++
+			s.c, _ = s.c.Absent(s.gen, s.now)
+		}},
+		"revoked, nothing to return to": {budget(1), func(s *story) {
+			s.revoked[digest("1.5.0")], s.revoked[digest("2.0.0")] = true, true
+			s.gen++
+			s.c, _ = s.c.Revoke(s.gen, s.now, s.isRevoked)
+		}},
+		"hold": {budget(1), func(s *story) {
+			s.gen++
+			s.c = s.c.Hold(s.gen, s.now, life.Act{Who: "root"})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := begin(t)
+			s.load(rev("1.5.0"))
+			s.runs(rev("1.5.0"), 1)
+			s.load(rev("2.0.0", tt.change))
+			tt.refuse(s)
+			s.check()
+			if s.c.InForce != "" {
+				t.Fatalf("%s is in force", s.c.InForce)
+			}
+			if v := s.offer(rev("1.6.0", signed)); v.Code != life.Conflict || !strings.Contains(v.Reason, "older than 2.0.0") {
+				t.Errorf("an older version: %+v", v)
+			}
+			if v := s.offer(rev("2.0.1")); !v.Accepted() {
+				t.Errorf("a newer version: %+v", v)
+			}
+			s.c, _ = s.c.Release(s.now, life.Act{Who: "root"})
+			s.check()
+			if v := s.offer(rev("1.6.0", signed)); !v.Accepted() {
+				t.Errorf("an older version after the release: %+v", v)
+			}
+		})
+	}
+}

@@ -154,7 +154,6 @@ func (c Command) Absent(generation uint64, now time.Time) (_ Command, changed bo
 	}
 	c = c.clone()
 	if c.InForce != "" {
-		c.Base = c.InForce
 		c.leave(Retired, generation, now, "the bundle is gone")
 	}
 	c.Refusal = ""

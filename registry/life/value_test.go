@@ -96,12 +96,16 @@ func TestCheckRefuses(t *testing.T) {
 		"negative window":         func(c *life.Command) { c.Revisions[1].BudgetWindow = -1 },
 		"refuses and runs":        func(c *life.Command) { c.Refusal = "no" },
 		"base and in force":       func(c *life.Command) { c.Base = c.Revisions[1].Digest },
-		"base is not there":       func(c *life.Command) { c.Base, c.InForce = digest("x"), "" },
-		"long text":               func(c *life.Command) { c.Revisions[1].Reason = strings.Repeat("x", 5000) },
-		"not UTF-8":               func(c *life.Command) { c.Revisions[1].KeyID = "\xff" },
-		"floor is no version":     func(c *life.Command) { c.Floor = "one" },
-		"reverts":                 func(c *life.Command) { c.Reverts = make([]time.Time, 300) },
-		"revisions":               func(c *life.Command) { c.Revisions = make([]life.Revision, 2000) },
+		"base is not there":       func(c *life.Command) { c.Base, c.InForce, c.Revisions = digest("x"), "", c.Revisions[1:] },
+		"base was never in force": func(c *life.Command) {
+			c.Base, c.InForce, c.Revisions = c.Revisions[1].Digest, "", c.Revisions[1:]
+			c.Revisions[0].State = life.Rejected
+		},
+		"long text":           func(c *life.Command) { c.Revisions[1].Reason = strings.Repeat("x", 5000) },
+		"not UTF-8":           func(c *life.Command) { c.Revisions[1].KeyID = "\xff" },
+		"floor is no version": func(c *life.Command) { c.Floor = "one" },
+		"reverts":             func(c *life.Command) { c.Reverts = make([]time.Time, 300) },
+		"revisions":           func(c *life.Command) { c.Revisions = make([]life.Revision, 2000) },
 	} {
 		s := begin(t)
 		s.load(rev("1.0.0"))

@@ -198,7 +198,19 @@ func TestQuarantineRefuses(t *testing.T) {
 		if !strings.Contains(r.stderr, "quarantined") || !strings.Contains(r.stderr, "rollback") {
 			t.Errorf("%s", r)
 		}
-		if r := h.operator(t, "rollback", "--reason", "bad day", "tool"); r.status != 0 {
+		h.revision(t, "tool", "1.5.0", "", "") // an older one is no way out
+		r = h.registered(t, "tool", "exit", "0")
+		wantEnd(t, r, 126, "refused")
+		if past := h.history(t, "tool"); past.state("1.5.0") != "rejected" {
+			t.Errorf("%+v", past)
+		}
+		h.revision(t, "tool", "2.0.0", "on_violation: quarantine\n", "")
+		r = h.operator(t, "rollback", "--to", "2.0.0", "tool")
+		if r.status != 126 || !strings.Contains(r.stderr, "quarantined") {
+			t.Errorf("%s", r)
+		}
+		r = h.operator(t, "rollback", "--reason", "bad day", "tool")
+		if r.status != 0 || !strings.Contains(r.stderr, "sbx: tool: 1.0.0 is in force (generation ") { // nothing is held
 			t.Fatalf("%s", r)
 		}
 		r = h.registered(t, "tool", "exit", "0")

@@ -125,17 +125,17 @@ func (h *host) operated(t *testing.T, daemon bool) (said []string) {
 	run("2.0.0")
 	act(0, "tool", "--to", "1.0.0")
 	run("1.0.0")
-	act(125, "tool", "--to", "1.0.0") // it is
-	act(125, "tool", "--to", "9.0.0") // is none
+	act(126, "tool", "--to", "1.0.0") // it is
+	act(126, "tool", "--to", "9.0.0") // is none
 	act(0, "--release", "tool")
-	act(125, "--release", "tool")                      // nothing is held any more
+	act(126, "--release", "tool")                      // nothing is held any more
 	act(0, "--to", strconv.FormatUint(before, 10))     // every command
-	act(125, "--to", strconv.FormatUint(before, 10))   // nothing to do
-	act(125, "--to", strconv.FormatUint(before+9, 10)) // no such generation
+	act(126, "--to", strconv.FormatUint(before, 10))   // nothing to do
+	act(126, "--to", strconv.FormatUint(before+9, 10)) // no such generation
 	run("3.0.0")
 	act(0, "--floor", "2.0.0", "tool")
-	act(125, "--floor", "1.0.0", "tool")
-	act(125, "tool", "--to", "1.0.0") // below it
+	act(126, "--floor", "1.0.0", "tool")
+	act(126, "tool", "--to", "1.0.0") // below it
 	act(127, "other")
 	run("3.0.0")
 	if floor := h.history(t, "tool").Command.Floor; floor != "2.0.0" {
