@@ -10,7 +10,7 @@ const (
 	magic = "SBXPLAN\x00"
 	// Format grows with every change of the encoding; a plan of another
 	// format is stale.
-	Format = 6
+	Format = 7
 	// MaxSize bounds an encoded plan in bytes. A plan of 4096 instructions
 	// and 2,000 steps is under 1 MiB; at half of this bound large closures
 	// with inlined files would not fit, at twice nothing would be gained.
@@ -107,6 +107,10 @@ func (p *Plan) walk(c codec) {
 	strs(c, &p.Env.Pass)
 	for i := range resize(c, &p.View) {
 		p.View[i].walk(c)
+	}
+	for i := range resize(c, &p.Masks) {
+		c.str(&p.Masks[i].Path)
+		boolean(c, &p.Masks[i].Cwd)
 	}
 	c.str(&p.Chdir)
 	c.str(&p.Hostname)
