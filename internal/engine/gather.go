@@ -130,7 +130,7 @@ func lookAtHost(in *Input, res *elfclosure.Resolver, cache plan.Stamp) (Host, er
 	f := &in.Policy.Filesystem
 	for _, list := range [][]policy.PathRule{f.Read, f.Write, f.Exec, f.Mask} {
 		for _, r := range list {
-			if r.Path == policy.Cwd || r.Path == policy.View {
+			if within(r.Path, policy.Cwd) || r.Path == policy.View {
 				continue
 			}
 			p := r.Path
