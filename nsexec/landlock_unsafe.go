@@ -70,7 +70,7 @@ func (p *program) landlock(c Config) {
 		if s.Flags&plan.SourceCwd != 0 {
 			path = c.Cwd
 		}
-		if hidden(c.Plan.View, i) {
+		if s.Flags&plan.Covers != 0 || hidden(c.Plan.View, i) {
 			continue
 		}
 		if s.Kind == plan.Tmpfs || s.Kind == plan.Tree && s.Flags&plan.Writable != 0 {

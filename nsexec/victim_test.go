@@ -40,6 +40,8 @@ func victim(args []string) int {
 		return 0
 	case "status":
 		status()
+	case "look":
+		look(args[1:])
 	}
 	return 0
 }

@@ -243,6 +243,10 @@ func (p *program) make(c Config, s *plan.Step, tree int) {
 	if rel == "" {
 		rel = "."
 	}
+	if s.Flags&plan.Covers != 0 {
+		p.cover(s, rel, tree)
+		return
+	}
 	switch s.Kind {
 	case plan.Dir:
 		p.begin("make directory", "", s.Path)
@@ -329,6 +333,31 @@ func (p *program) attach(c Config, s *plan.Step, rel string, tree int) {
 		p.add(opNeed).arg(0, tree).tolerate(mayMissing).skip = 1
 	}
 	p.add(unix.SYS_MOVE_MOUNT, 0, p.mem.str(""), atCwd, p.mem.str(rel), unix.MOVE_MOUNT_F_EMPTY_PATH).arg(0, tree)
+}
+
+// cover hides what is at rel, in a tree that others may change meanwhile. Its
+// way is gone without following a link, because that would lead out of the new
+// root, and the mount is put on what was found: a mount that took the path
+// once more could end elsewhere and leave the place open. A directory where a
+// file was, or the other way round, is EINVAL of move_mount(2).
+func (p *program) cover(s *plan.Step, rel string, tree int) {
+	p.begin("hide", "", s.Path)
+	how := put(&p.mem, unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS})
+	at := p.into(p.add(unix.SYS_OPENAT2, atCwd, p.mem.str(rel), how, unsafe.Sizeof(unix.OpenHow{})))
+	if s.Kind == plan.Tmpfs {
+		// mount(2) takes its place by path only.
+		fs := p.into(p.add(unix.SYS_FSOPEN, p.mem.str("tmpfs"), unix.FSOPEN_CLOEXEC))
+		for _, kv := range [][2]string{{"mode", "0" + octal(s.Mode)}, {"size", decimal(s.Size)}, {"nr_inodes", decimal(s.Files)}} {
+			p.add(unix.SYS_FSCONFIG, 0, unix.FSCONFIG_SET_STRING, p.mem.str(kv[0]), p.mem.str(kv[1]), 0).arg(0, fs)
+		}
+		p.add(unix.SYS_FSCONFIG, 0, unix.FSCONFIG_CMD_CREATE, 0, 0, 0).arg(0, fs)
+		tree = p.into(p.add(unix.SYS_FSMOUNT, 0, unix.FSMOUNT_CLOEXEC,
+			unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC).arg(0, fs))
+		p.add(unix.SYS_CLOSE).arg(0, fs)
+	}
+	empty := p.mem.str("")
+	p.add(unix.SYS_MOVE_MOUNT, 0, empty, 0, empty, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH).arg(0, tree).arg(2, at)
+	p.add(unix.SYS_CLOSE).arg(0, at)
 }
 
 // below tells whether path lies in a tree that the view shows, where it

@@ -54,6 +54,7 @@ func TestCompare(t *testing.T) {
 		{"read as owner", Policy{Filesystem: Filesystem{Read: []PathRule{{Path: "/srv"}}}}, Policy{Filesystem: Filesystem{Read: []PathRule{{Path: "/srv", AsOwner: true}}}},
 			"wider: shows /srv with its owner's rights", "narrower: shows /srv with others' rights only"},
 		{"exec of the view", Policy{}, Policy{Filesystem: Filesystem{Exec: []PathRule{{Path: "view"}}}}, "dangerous: lets every program of the view be executed", "narrower: no longer lets view be executed"},
+		{"mask in the caller's directory", Policy{Filesystem: Filesystem{Mask: []PathRule{{Path: "{{cwd}}/.git"}}}}, Policy{}, "wider: uncovers {{cwd}}/.git", "narrower: covers {{cwd}}/.git"},
 		{"mask", Policy{Filesystem: Filesystem{Mask: []PathRule{{Path: "/proc/kcore"}}}}, Policy{}, "wider: uncovers /proc/kcore", "narrower: covers /proc/kcore"},
 		{"tmpfs", Policy{Filesystem: Filesystem{Tmpfs: []Tmpfs{{Path: "/tmp", Size: 1 << 20, Files: 10}}}}, Policy{Filesystem: Filesystem{Tmpfs: []Tmpfs{{Path: "/tmp", Size: 1 << 21, Files: 10}}}},
 			"wider: lets memory files at /tmp grow from 1M, 10 files, to 2M, 10 files", "narrower: shrinks memory files at /tmp to 1M, 10 files"},

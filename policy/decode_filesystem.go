@@ -108,26 +108,25 @@ func pathRules(n *Node, what string, check func(*Node, string, PathRule) error) 
 // checkPath accepts an absolute clean path and, where template is set,
 // {{cwd}} and {{bundle}} with what is below it.
 func checkPath(n *Node, what, p string, template bool) error {
-	rest := p
-	if template {
-		if p == Cwd {
-			return nil
-		}
-		if after, ok := strings.CutPrefix(p, BundleDir); ok {
-			if after == "" {
-				return nil
-			}
-			rest = after
-		}
+	if !template {
+		return checkRest(n, what, p, p, "write an absolute path")
 	}
+	if p == Cwd || p == BundleDir {
+		return nil
+	}
+	rest, _ := strings.CutPrefix(p, BundleDir)
+	hint := "only " + Cwd + " and " + BundleDir + " are known here"
+	if strings.HasPrefix(p, Cwd) {
+		hint = Cwd + " stands alone"
+	}
+	return checkRest(n, what, p, rest, hint)
+}
+
+// checkRest judges what follows a template in p, or all of it. hint is for a
+// template that is not known there.
+func checkRest(n *Node, what, p, rest, hint string) error {
 	switch {
 	case strings.Contains(rest, "{{"):
-		hint := "only " + Cwd + " and " + BundleDir + " are known here"
-		if strings.HasPrefix(p, Cwd) && template {
-			hint = Cwd + " stands alone"
-		} else if !template {
-			hint = "write an absolute path"
-		}
 		return n.Errorf(hint, "%s: template in %q", what, p)
 	case rest == "":
 		return n.Errorf("", "%s: empty path", what)
@@ -205,8 +204,18 @@ func checkExec(n *Node, what string, rule PathRule) error {
 	return checkShown(n, what, rule.Path)
 }
 
+// checkMask takes, besides an absolute path, one below {{cwd}}.
 func checkMask(n *Node, what string, rule PathRule) error {
-	return checkPath(n, what, rule.Path, false)
+	rest := rule.Path
+	if after, ok := strings.CutPrefix(rest, Cwd); ok {
+		if after == "" || after == "/" {
+			return n.Errorf("name what is in it: "+Cwd+"/NAME", "%s: %s would hide the caller's directory itself", what, Cwd)
+		}
+		if after[0] == '/' {
+			rest = after
+		}
+	}
+	return checkRest(n, what, rule.Path, rest, "write an absolute path, or "+Cwd+"/NAME")
 }
 
 func (f *Filesystem) decodeTmpfs(n *Node) error {

@@ -43,11 +43,13 @@ type Filesystem struct {
 	// nil: not stated.
 	Exec  []PathRule
 	Tmpfs []Tmpfs
-	Mask  []PathRule
+	// Mask lists what is hidden, wherever it is shown; a path may begin with
+	// "{{cwd}}/".
+	Mask []PathRule
 }
 
 // PathRule is one path of a list. Path is absolute or "{{cwd}}" (or "view"
-// in Exec).
+// in Exec; in Mask, below "{{cwd}}").
 type PathRule struct {
 	Path     string
 	Optional bool // written with a leading '-'

@@ -77,7 +77,7 @@ func (r *run) adopt() {
 // lay lays the launch that has just gone well out for the next calls, where it
 // does not depend on more of a call than an image takes.
 func (r *run) lay() {
-	if r.Lay == nil || r.report.Outcome != OK && r.report.Outcome != Exit || weak.Built || r.output != nil || r.CwdFD > 0 || len(r.Trees) > 0 {
+	if r.Lay == nil || r.report.Outcome != OK && r.report.Outcome != Exit || weak.Built || r.output != nil || r.CwdFD > 0 || len(r.Trees) > 0 || len(r.Plan.Masks) > 0 {
 		return
 	}
 	// A run that ends before the first look at it cannot be held to less.

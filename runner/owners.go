@@ -43,7 +43,7 @@ func (r *run) mapOwners() bool {
 			shown = r.Cwd
 		}
 		if s.Ino != 0 && (st.Dev != s.Dev || st.Ino != s.Ino) {
-			return r.refuse(StatusRefused, Refused, `open "`+shown+`"`, errors.New("it was replaced meanwhile"), "")
+			return r.refuse(StatusRefused, Refused, `open "`+shown+`"`, errReplaced, "")
 		}
 		if r.who == fixed && (st.Uid == r.fixedUID || st.Uid == 0 && mayWrite(&st, r.fixedUID, r.fixedGID)) {
 			if !copied { // the plan may be shared by runs

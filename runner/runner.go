@@ -173,7 +173,7 @@ func (r *run) prepare() bool {
 		r.config.CwdStamp = plan.Stamp{Dev: st.Dev, Ino: st.Ino}
 	}
 	r.command()
-	if !r.fitStreams() || !r.chooseIdentity() || !r.chooseDir() || !r.mapOwners() {
+	if !r.fitStreams() || !r.chooseIdentity() || !r.chooseDir() || !r.hideMasks() || !r.mapOwners() {
 		return false
 	}
 	return r.bound()
@@ -198,7 +198,7 @@ func (r *run) chooseDir() bool {
 			why = unfitCwd(r.Cwd, r.Plan.View, i)
 		}
 		if why != "" {
-			return r.refuse(StatusRefused, Refused, "show "+strconv.Quote(r.Cwd), errors.New(why), "change to the directory that the command works on")
+			return r.refuse(StatusRefused, Refused, "show "+strconv.Quote(r.Cwd), errors.New(why), hintCwd)
 		}
 		if r.Chdir == "" && r.Plan.Chdir == "" {
 			r.config.Chdir = r.Cwd

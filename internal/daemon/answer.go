@@ -242,8 +242,14 @@ func (c *call) options() (runner.Options, *runner.Report) {
 	return o, nil
 }
 
-// usesCwd tells whether an argument holds the caller's working directory.
+// usesCwd tells whether an argument, or a mask, holds the path of the caller's
+// working directory.
 func usesCwd(p *plan.Plan) bool {
+	for i := range p.Masks {
+		if p.Masks[i].Cwd {
+			return true
+		}
+	}
 	for _, w := range p.Words {
 		for i := range w {
 			if w[i].Kind == plan.PartCwd {

@@ -147,6 +147,10 @@ var rooms = []struct {
 		{"fmt", "linked into sbx"},
 		{"os/exec", "it starts nothing"},
 	}},
+	{pkg: "internal/links", only: []string{}, bans: []ban{
+		{"fmt", "linked into sbx"},
+		{"path/filepath", "linked into sbx; paths of Linux are package path's"},
+	}},
 	{pkg: "internal/safefs", only: []string{"golang.org/x/sys/unix"}, bans: []ban{
 		{"fmt", "linked into sbx"},
 		{"path/filepath", "it walks by descriptor; paths are not put together and resolved again"},

@@ -50,6 +50,7 @@ func (f *Filters) Compile(in Input) (*plan.Plan, error) {
 		Params:           slices.Clone(in.Params),
 		Summary:          in.Summary,
 		View:             v.steps,
+		Masks:            v.late,
 		Hostname:         Hostname,
 		Filter:           program,
 		DenyWriteExecute: denyWriteExecute(&in.Policy),

@@ -110,6 +110,12 @@ filesystem:
   tmpfs: [{path: /tmp, size: 8M, files: 10}, {path: /var/cache/x, size: 1M}]`, nil},
 		{"masks", `
 filesystem: {proc: full, read: [/srv/in], mask: [/srv/in/secret, /srv/in/deep, /proc/kcore, /usr/share/doc, /nowhere]}`, nil},
+		{"masks-late", `
+filesystem:
+  read: [/srv/in, "{{cwd}}"]
+  mask: ["{{cwd}}/.git", "{{cwd}}/deep/.env", /srv/in/secret, /opt/tool, /nowhere, /proc/kcore]`, nil},
+		{"masks-of-parameters", `filesystem: {mask: ["{{cwd}}/.git", /opt/tool]}`, pathParameter},
+		{"masks-of-nothing", `filesystem: {mask: ["{{cwd}}/.git", /opt/tool, /nowhere]}`, nil},
 		{"exec-program", `filesystem: {exec: [/bin/sh]}`, nil},
 		{"exec-plugins", `filesystem: {exec: [/usr/lib/plugins]}`, nil},
 		{"exec-view", `filesystem: {exec: [view], read: [/srv/in]}`, nil},

@@ -56,6 +56,13 @@ func Describe(p *plan.Plan) string {
 	for _, s := range p.View {
 		line("view", "%s", stepText(&s))
 	}
+	for _, m := range p.Masks {
+		path := m.Path
+		if m.Cwd {
+			path = policy.Cwd + path
+		}
+		line("mask", "%s, in what the call shows", path)
+	}
 	limitText(line, &p.Limits)
 	for _, r := range p.Rlimits {
 		required := ""
@@ -97,6 +104,7 @@ var flagNames = []struct {
 }{
 	{plan.Writable, "writable"}, {plan.Executable, "executable"}, {plan.Optional, "optional"}, {plan.Subset, "subset"},
 	{plan.SourceCwd, "cwd"}, {plan.Mapped, "mapped"}, {plan.OverFile, "overfile"}, {plan.Exists, "exists"},
+	{plan.Covers, "covers"},
 }
 
 func stepText(s *plan.Step) string {

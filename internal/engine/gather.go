@@ -13,6 +13,7 @@ import (
 	"github.com/sbx-project/sbx/internal/config"
 	"github.com/sbx-project/sbx/internal/elfclosure"
 	"github.com/sbx-project/sbx/internal/feature"
+	"github.com/sbx-project/sbx/internal/links"
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/policy"
 )
@@ -129,7 +130,7 @@ func lookAtHost(in *Input, res *elfclosure.Resolver, cache plan.Stamp) (Host, er
 	f := &in.Policy.Filesystem
 	for _, list := range [][]policy.PathRule{f.Read, f.Write, f.Exec, f.Mask} {
 		for _, r := range list {
-			if r.Path == policy.Cwd || r.Path == policy.View {
+			if within(r.Path, policy.Cwd) || r.Path == policy.View {
 				continue
 			}
 			p := r.Path
@@ -174,26 +175,27 @@ func lookAtHost(in *Input, res *elfclosure.Resolver, cache plan.Stamp) (Host, er
 // look notes the fact about one path. A path that may not be searched is an
 // error: it cannot be told from one that would show.
 func (h *Host) look(p string, pos policy.Pos) error {
-	real, places, err := way(p)
-	if err == nil && len(places) > 0 {
-		h.Ways[p] = places
-	}
-	if err == nil && real == "" {
+	w, err := links.Follow(p)
+	if err == nil && !w.Exists {
+		h.Ways[p] = append(w.Links, w.Real)
 		h.Paths[p] = PathFact{}
 		return nil
 	}
+	if err == nil && len(w.Links) > 0 {
+		h.Ways[p] = w.Links
+	}
 	var st os.FileInfo
 	if err == nil {
-		st, err = os.Lstat(real)
+		st, err = os.Lstat(w.Real)
 	}
 	if err != nil {
 		return &Error{Status: StatusSetup, Pos: pos, Msg: "look at the host", Err: err}
 	}
-	f := PathFact{Kind: OtherFile, Real: real}
+	f := PathFact{Kind: OtherFile, Real: w.Real}
 	switch m := st.Mode(); {
 	case m.IsRegular():
 		f.Kind = RegularFile
-		if real != p {
+		if w.Real != p {
 			// A directory's stamp would change with every file in it.
 			h.Stamps = append(h.Stamps, stampOf(p, st))
 		}

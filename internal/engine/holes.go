@@ -1,12 +1,8 @@
 package engine
 
 import (
-	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/policy"
@@ -148,45 +144,4 @@ func (v *view) cwdHoles() error {
 		}
 	}
 	return nil
-}
-
-// way follows p like the kernel (path_resolution(7)). It returns the real path,
-// empty when there is none, and the real places of the symbolic links on the
-// way; of an absent path the last is where it would be.
-func way(p string) (real string, places []string, err error) {
-	real = "/"
-	rest := strings.Split(p, "/")
-	for links := 0; len(rest) > 0; {
-		name := rest[0]
-		rest = rest[1:]
-		next := filepath.Join(real, name)
-		if name == "" || name == "." || name == ".." {
-			real = next
-			continue
-		}
-		st, err := os.Lstat(next)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-			return "", append(places, filepath.Join(append([]string{next}, rest...)...)), nil
-		}
-		if err != nil {
-			return "", nil, err
-		}
-		if st.Mode()&os.ModeSymlink == 0 {
-			real = next
-			continue
-		}
-		if links++; links > 40 {
-			return "", nil, &os.PathError{Op: "lstat", Path: p, Err: syscall.ELOOP}
-		}
-		target, err := os.Readlink(next)
-		if err != nil {
-			return "", nil, err
-		}
-		places = append(places, next)
-		if filepath.IsAbs(target) {
-			real = "/"
-		}
-		rest = append(strings.Split(target, "/"), rest...)
-	}
-	return real, places, nil
 }

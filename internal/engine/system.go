@@ -128,7 +128,8 @@ var procHidden = []string{
 
 // masks hides what the policy names, and of a full /proc what describes the
 // host, on top of everything that is shown: a mask wins over whatever shows
-// the same file, at each place where it shows.
+// the same file, at each place where it shows. What nothing shows at its own
+// path may lie in what a call shows, and is left to the launch.
 func (v *view) masks() error {
 	full := v.in.Policy.Filesystem.Proc == "full"
 	hidden := map[string]bool{} // value: a directory
@@ -139,29 +140,29 @@ func (v *view) masks() error {
 			}
 		}
 	}
-	cwd := slices.ContainsFunc(v.steps, func(s plan.Step) bool { return s.Flags&plan.SourceCwd != 0 })
 	for _, r := range v.in.Policy.Filesystem.Mask {
-		f := v.in.Host.fact(r.Path)
-		if f.Kind == Absent {
-			continue // what the host lacks is in no tree of it
+		if sub, ok := strings.CutPrefix(r.Path, policy.Cwd); ok {
+			if err := v.lateCwd(sub, r.Pos); err != nil {
+				return err
+			}
+			continue
 		}
+		f := v.in.Host.fact(r.Path)
 		dir := f.Kind == Directory
 		if within(r.Path, "/proc") {
 			// With subset=pid the host's files are not there, and what is
 			// there belongs to the run.
-			if full {
+			if full && f.Kind != Absent {
 				hidden[r.Path] = dir
 			}
 			continue
 		}
-		places := v.places(f.Real)
-		if name := pathParam(v.in.Params); (cwd || name != "") && !slices.Contains(places, f.Real) {
-			below := policy.Cwd
-			if !cwd {
-				below = "the parameter " + name
-			}
-			return refuse(r.Pos, "take it out: what no other key shows is hidden already, but for what the caller shows himself; or name the trees in filesystem.read or write in place of "+below,
-				"filesystem.mask: %q may lie below %s, which is known at the launch only, and a mask is placed when the plan is made", r.Path, below)
+		var places []string
+		if f.Kind != Absent { // what the host lacks is in no tree of it
+			places = v.places(f.Real)
+		}
+		if f.Kind == Absent || !slices.Contains(places, f.Real) {
+			v.mayShow(plan.Mask{Path: r.Path})
 		}
 		for _, p := range places {
 			if within(v.inside, p) || v.script != "" && within(v.script, p) {
@@ -183,6 +184,26 @@ func (v *view) masks() error {
 			covered = p
 		}
 	}
+	return nil
+}
+
+// mayShow leaves a mask to the launch, where a call shows anything: the
+// caller's directory or what a parameter names.
+func (v *view) mayShow(m plan.Mask) {
+	if cwd, _ := v.shownCwd(); cwd || pathParam(v.in.Params) != "" {
+		v.late = append(v.late, m)
+	}
+}
+
+// lateCwd leaves a mask below the caller's directory to the launch. It refuses
+// one that a run could move away.
+func (v *view) lateCwd(sub string, pos policy.Pos) error {
+	if _, writable := v.shownCwd(); writable && below(sub, "") > 1 {
+		first := policy.Cwd + sub[:1+strings.IndexByte(sub[1:], '/')]
+		return refuse(pos, "mask "+first+" in its place",
+			"filesystem.mask: %q lies deeper in the writable %s than a direct child: a run could rename a directory above it", policy.Cwd+sub, policy.Cwd)
+	}
+	v.mayShow(plan.Mask{Path: sub, Cwd: true})
 	return nil
 }
 

@@ -45,6 +45,8 @@ type mount struct {
 type view struct {
 	in    *Input
 	steps []plan.Step
+	// late are the masks for the launch to place.
+	late []plan.Mask
 	// shown are the trees and file systems so far; dirs the directories made.
 	shown []mount
 	dirs  map[string]bool
@@ -281,6 +283,16 @@ func (v *view) cwd() {
 	if found {
 		v.step(plan.Step{Kind: plan.Tree, Flags: flags | plan.SourceCwd})
 	}
+}
+
+// shownCwd tells whether the view shows the caller's directory, and writable.
+func (v *view) shownCwd() (shown, writable bool) {
+	for i := range v.steps {
+		if f := v.steps[i].Flags; f&plan.SourceCwd != 0 {
+			return true, f&plan.Writable != 0
+		}
+	}
+	return false, false
 }
 
 // weaken shows what no view shows, for tests that must find it.

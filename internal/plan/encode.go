@@ -108,6 +108,10 @@ func (p *Plan) walk(c codec) {
 	for i := range resize(c, &p.View) {
 		p.View[i].walk(c)
 	}
+	for i := range resize(c, &p.Masks) {
+		c.str(&p.Masks[i].Path)
+		boolean(c, &p.Masks[i].Cwd)
+	}
 	c.str(&p.Chdir)
 	c.str(&p.Hostname)
 	c.bytes(&p.Filter.Insns)

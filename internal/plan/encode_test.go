@@ -18,6 +18,7 @@ func sample() *Plan {
 		Exec:   Exec{Path: "/usr/bin/jq", Inside: "/usr/bin/jq", Identity: Stamp{Path: "/usr/bin/jq", Ino: 9}},
 		Argv:   []string{"jq", ""}, Env: Env{Set: []string{"HOME=/tmp"}, Pass: []string{"LC_*"}},
 		View:     []Step{{Kind: File, Mode: 0o644, Path: "/etc/passwd", Data: []byte("x\x00\n")}, {Kind: Tree, Flags: Writable | Mapped, Path: "/b", Source: "/a", Dev: 3, Ino: 4}},
+		Masks:    []Mask{{Path: "/srv/secret"}, {Path: "/.git", Cwd: true}},
 		Declared: true, Summary: "Dump one database",
 		Params: []Param{
 			{Name: "db", Type: ParamString, Chars: "a-z", Set: [4]uint64{1, 2, 3, 4}, Max: 63, Required: true, Position: 1, Help: "name"},

@@ -72,6 +72,9 @@ type Plan struct {
 
 	// View is the file tree in the order in which it is put together.
 	View []Step
+	// Masks are what the policy hides in the trees that only a call shows: the
+	// caller's directory and those of path parameters.
+	Masks []Mask
 	// Chdir is where the workload starts, absolute and inside the view.
 	// Empty: the caller's directory, when a Tree of the view has Source
 	// SourceCwd, else /tmp.
@@ -220,6 +223,11 @@ const (
 	// Exists: the mount point exists already (below an earlier Tree) and
 	// must not be made.
 	Exists
+	// Covers: a Tmpfs or a Tree that hides what is at Path in a tree which
+	// somebody may change while it is shown. No symbolic link is followed to
+	// it, and where nothing is there any more, the launch fails. A Tmpfs is
+	// read-only from the start. Only the steps of one run have it.
+	Covers
 )
 
 // Step is one entry of the view. Path is absolute in the new root.
@@ -236,6 +244,16 @@ type Step struct {
 	// it is shown; Ino 0: any. Only the steps of one run have them, for what
 	// its caller named.
 	Dev, Ino uint64
+}
+
+// Mask is a path that a call's trees do not show. Whether there is something,
+// and a directory or a file, the launch finds out: it may come and go as long
+// as the plan is in force.
+type Mask struct {
+	// Path is absolute on the host, as the policy has it; with Cwd it is what
+	// follows the caller's working directory: "/.git".
+	Path string
+	Cwd  bool
 }
 
 // Filter is a seccomp-bpf program.

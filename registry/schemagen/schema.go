@@ -51,7 +51,7 @@ var (
 	size     = either(object{"type": "integer", "minimum": 0}, text("^(0|[1-9][0-9]*)[KMGT]?$"))
 	duration = text("^([0-9.]+(ns|us|µs|ms|s|m|h))+$")
 	path     = text(`^-?(/.+|\{\{cwd\}\}|\{\{bundle\}\}(/.+)?)$`)
-	hostPath = text("^-?/.+$")
+	maskPath = text(`^-?(\{\{cwd\}\})?/.+$`)
 	syscall  = text("^(@[a-z][a-z0-9-]*|[a-z_][a-z0-9_]*|nr:(0|[1-9][0-9]*))$")
 	segment  = text("^[a-z][a-z0-9-]{0,31}$")
 	command  = text(`^[a-z][a-z0-9-]{0,31}(\.[a-z][a-z0-9-]{0,31}){0,7}$`)
@@ -84,7 +84,7 @@ func filesystem() object {
 		"read":  list(either(path, mapping(object{"path": path, "as": choice("owner")}, "path"))),
 		"write": set(text(`^-?(/.+|\{\{cwd\}\})$`)),
 		"exec":  set(text(`^(view|-?(/.+|\{\{bundle\}\}(/.+)?))$`)),
-		"mask":  set(hostPath),
+		"mask":  set(maskPath),
 		"tmpfs": list(mapping(object{"path": text("^/.+$"), "size": size, "files": number(1, 1<<31)}, "path")),
 	})
 }
