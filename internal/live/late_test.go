@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sbx-project/sbx/internal/loader"
 	"github.com/sbx-project/sbx/internal/plan"
 	"github.com/sbx-project/sbx/registry/life"
@@ -168,7 +170,7 @@ func (l *lazy) Prove(*plan.Plan, []string) (loader.Proof, error) {
 }
 
 // TestUndecidedIsLookedAtAgain: a check that could not be tried decides nothing.
-// It is tried again though nothing changes any more.
+// It is tried again though nothing changes any more, and told once.
 func TestUndecidedIsLookedAtAgain(t *testing.T) {
 	f := newFixture(t)
 	f.put("tool", manifest("tool", "1.0.0", ""))
@@ -181,7 +183,42 @@ func TestUndecidedIsLookedAtAgain(t *testing.T) {
 	if n := p.asked.Load(); n != 3 {
 		t.Errorf("asked %d times", n)
 	}
+	if n := f.count(loader.Damaged, "tool"); n != 1 {
+		t.Errorf("told %d times", n)
+	}
 	if n := f.count(loader.Rejected, "tool"); n > 0 {
 		t.Errorf("%d rejections", n)
 	}
+}
+
+// TestFullDisk: what cannot be stored is told, and comes in force when there is
+// room again, though nothing changes any more.
+func TestFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	f := newFixture(t)
+	dir := f.base + "/state"
+	f.must(unix.Mount("sbx-test", dir, "tmpfs", 0, "size=2M,mode=755"))
+	t.Cleanup(func() { f.must(unix.Unmount(dir, unix.MNT_DETACH)) })
+	f.put("tool", manifest("tool", "1.0.0", ""))
+	f.start()
+	f.version("tool", "1.0.0")
+	fill, err := os.Create(dir + "/fill")
+	f.must(err)
+	for size := 64 << 10; size > 0; {
+		if _, err := fill.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+	f.must(fill.Close())
+	f.put("tool", manifest("tool", "2.0.0", ""))
+	for end := time.Now().Add(patience); f.count(loader.Damaged, "tool")+f.count(loader.Damaged, "") == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nothing is told of a full disk")
+		}
+	}
+	f.version("tool", "1.0.0")
+	f.must(os.Remove(dir + "/fill"))
+	f.version("tool", "2.0.0")
 }

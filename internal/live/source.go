@@ -37,7 +37,7 @@ type source struct {
 	// refused are the names of the last load that was refused whole, and those of
 	// which nothing was decided: what was being replaced while it was read, what
 	// there was no room for. Each later one has them, until all are legal together,
-	// and decided.
+	// and decided. The value is whether it was told that nothing is decided.
 	refused map[string]bool
 
 	// trust are the stamps of the publishers files when everything was last
@@ -178,7 +178,9 @@ func (s *source) scan(paths []string) ([]string, error) {
 			}
 		}
 	}
-	maps.Copy(names, s.refused)
+	for name := range s.refused {
+		names[name] = true
+	}
 	for _, p := range changes.Problems {
 		s.report(loader.Event{Kind: loader.Damaged, Name: p.Name, Code: loader.Code(p.Err), Reason: p.Err.Error(), Err: p.Err})
 	}
@@ -270,20 +272,29 @@ func (s *source) load(names []string) (map[string]*loader.Result, error) {
 	if err != nil {
 		return results, err
 	}
-	again := loader.Illegal(results)
 	s.scanning.Lock()
 	defer s.scanning.Unlock()
+	again := map[string]bool{}
+	for _, name := range loader.Illegal(results) {
+		again[name] = false
+	}
 	for name, r := range results {
-		delete(s.refused, name)
-		if loader.Undecided(r.Err) {
-			again = append(again, name)
+		if !loader.Undecided(r.Err) {
+			continue
+		}
+		again[name] = s.refused[name]
+		if !registry.Torn(r.Err) && !again[name] { // that one rests soon
+			again[name] = true
+			s.report(loader.Event{Kind: loader.Damaged, Name: name, Reason: r.Err.Error(), Err: r.Err})
 		}
 	}
-	for _, name := range again {
-		if s.refused == nil {
-			s.refused = map[string]bool{}
-		}
-		s.refused[name] = true
+	for name := range results {
+		delete(s.refused, name)
+	}
+	if s.refused == nil {
+		s.refused = again
+	} else {
+		maps.Copy(s.refused, again)
 	}
 	return results, nil
 }
