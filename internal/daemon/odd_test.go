@@ -58,8 +58,12 @@ func TestOddDescriptors(t *testing.T) {
 	fd(pipe[0], err)
 	fd(pipe[1], err)
 	listening := fd(unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
-	if err := unix.Bind(listening, &unix.SockaddrUnix{}); err == nil { // a name of its own
+	err = unix.Bind(listening, &unix.SockaddrUnix{}) // a name of its own
+	if err == nil {
 		err = unix.Listen(listening, 1)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	odd := []struct {
 		name string

@@ -114,6 +114,11 @@ filesystem: {proc: full, read: [/srv/in], mask: [/srv/in/secret, /srv/in/deep, /
 filesystem:
   read: [/srv/in, "{{cwd}}"]
   mask: ["{{cwd}}/.git", "{{cwd}}/deep/.env", /srv/in/secret, /opt/tool, /nowhere, /proc/kcore]`, nil},
+		{"masks-late-writable", `
+filesystem:
+  read: [/srv/in]
+  write: ["{{cwd}}"]
+  mask: ["{{cwd}}/.git", /srv/in/secret, /nowhere]`, nil},
 		{"masks-of-parameters", `filesystem: {mask: ["{{cwd}}/.git", /opt/tool]}`, pathParameter},
 		{"masks-of-nothing", `filesystem: {mask: ["{{cwd}}/.git", /opt/tool, /nowhere]}`, nil},
 		{"exec-program", `filesystem: {exec: [/bin/sh]}`, nil},

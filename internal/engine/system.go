@@ -129,7 +129,10 @@ var procHidden = []string{
 // masks hides what the policy names, and of a full /proc what describes the
 // host, on top of everything that is shown: a mask wins over whatever shows
 // the same file, at each place where it shows. What nothing shows at its own
-// path may lie in what a call shows, and is left to the launch.
+// path may lie in what a call shows, and is left to the launch. So is, once
+// more, every mask beside a tree of the call that a run may write to: that tree
+// may lie on what the policy shows, and a run could move the place away, or
+// turn a link to it.
 func (v *view) masks() error {
 	full := v.in.Policy.Filesystem.Proc == "full"
 	hidden := map[string]bool{} // value: a directory
@@ -161,7 +164,7 @@ func (v *view) masks() error {
 		if f.Kind != Absent { // what the host lacks is in no tree of it
 			places = v.places(f.Real)
 		}
-		if f.Kind == Absent || !slices.Contains(places, f.Real) {
+		if f.Kind == Absent || !slices.Contains(places, f.Real) || v.callWrites() {
 			v.mayShow(plan.Mask{Path: r.Path})
 		}
 		for _, p := range places {
@@ -193,6 +196,14 @@ func (v *view) mayShow(m plan.Mask) {
 	if cwd, _ := v.shownCwd(); cwd || pathParam(v.in.Params) != "" {
 		v.late = append(v.late, m)
 	}
+}
+
+// callWrites tells whether a call shows a tree that its run may write to.
+func (v *view) callWrites() bool {
+	_, writable := v.shownCwd()
+	return writable || slices.ContainsFunc(v.in.Params, func(p plan.Param) bool {
+		return p.Type == plan.ParamPath && p.Access != plan.AccessRead
+	})
 }
 
 // lateCwd leaves a mask below the caller's directory to the launch. It refuses

@@ -126,7 +126,7 @@ func TestGroup(t *testing.T) {
 	}{
 		{"@default", []string{"execve", "mmap", "futex_wait", "mseal"}, []string{"open", "clone"}, nil},
 		{"@system-service", []string{"read", "openat", "socket", "io_setup", "fork", "get_mempolicy", "cachestat"},
-			[]string{"mount", "unshare", "ptrace", "personality", "memfd_create", "clone3", "mbind", "keyctl", "kcmp"},
+			[]string{"mount", "unshare", "ptrace", "personality", "memfd_create", "clone3", "mbind", "keyctl", "kcmp", "setxattrat"},
 			[]string{"personality", "memfd_create", "clone3", "unshare"}},
 		{"@debug", nil, []string{"ptrace", "perf_event_open"}, []string{"ptrace", "pidfd_getfd"}},
 		{"@clock", nil, []string{"clock_settime"}, []string{"clock_settime"}},
@@ -170,7 +170,7 @@ func TestGroup(t *testing.T) {
 func TestGuarded(t *testing.T) {
 	for _, name := range strings.Fields(`unshare setns ptrace process_vm_readv bpf io_uring_enter userfaultfd keyctl
 		seccomp mount fsopen open_tree_attr listns open_by_handle_at reboot clock_settime fanotify_init modify_ldt mbind
-		iopl init_module kexec_load vmsplice personality memfd_create clone3`) {
+		iopl init_module kexec_load vmsplice personality memfd_create clone3 setxattrat file_setattr`) {
 		if !Guarded(name) {
 			t.Errorf("%s is not guarded", name)
 		}

@@ -551,7 +551,7 @@ var arm64Name = [...]uint16{
 // set is a bitmap over the names.
 type set [7]uint64
 
-var guarded = set{0x180000305180871, 0x200000001003a10, 0x7c01d1c4600f370, 0x8385e00438e9000, 0x8028460040000020, 0xc3910000a0d0000, 0x0}
+var guarded = set{0x180000305180871, 0x300000001003a1c, 0x7c01d1c5600f370, 0x8385e00438e9000, 0x8028460040000022, 0xc3910000a0d0004, 0x0}
 
 // groups holds every group, sorted by name, guarded members included.
 var groups = [...]struct {

@@ -18,6 +18,8 @@ func maskBundles(t *testing.T, h *host) {
 		"here":  `filesystem: {read: ["{{cwd}}"], mask: ["{{cwd}}/.git", "{{cwd}}/.env", "{{cwd}}/deep/key", WORK/abs, BASE/alias/abs-alias, WORK/private]}`,
 		"write": `filesystem: {write: ["{{cwd}}"], mask: ["{{cwd}}/.git", "{{cwd}}/.env"]}`,
 		"deep":  `filesystem: {write: ["{{cwd}}"], mask: [WORK/own/deep/key]}`,
+		"both":  `filesystem: {read: [WORK], write: ["{{cwd}}"], mask: [WORK/own/deep/key]}`,
+		"link":  `filesystem: {read: [WORK/private], write: ["{{cwd}}"], mask: [WORK/own/link]}`,
 	} {
 		h.bundle(t, name, bin+"/act", work.Replace(policy))
 	}
@@ -160,12 +162,35 @@ func TestMasks(t *testing.T) {
 // move away with a directory between refuses the run.
 func TestMaskedDeep(t *testing.T) {
 	each(t, func(t *testing.T, h *host) {
-		h.mkdir(t, "work/own/deep")
+		for _, dir := range []string{"work/own/deep", "work/private", "work/here"} {
+			h.mkdir(t, dir)
+		}
+		h.write(t, "work/own/deep/key", "hidden", 0o644)
+		h.write(t, "work/private/f", "hidden", 0o644)
+		check(t, os.Symlink("../private/f", h.path("work/own/link")))
+		if h.uid == 0 {
+			check(t, os.Chown(h.path("work/here"), ordinary, ordinary))
+		}
 		maskBundles(t, h)
-		r := h.run(t, h.both(true, call{words: []string{"deep", "exit", "0"}, dir: h.path("work/own")}))
+		// Also where the policy's own trees show the place, on which that of
+		// the call lies.
+		for _, name := range []string{"deep", "both"} {
+			r := h.run(t, h.both(true, call{words: []string{name, "exit", "0"}, dir: h.path("work/own")}))
+			wantEnd(t, r, 126, "refused")
+			if !strings.Contains(r.stderr, "which lies deeper than a direct child") || !strings.Contains(r.stderr, "\nhint: mask "+h.path("work/own/deep")) {
+				t.Errorf("%s", r)
+			}
+		}
+		r := h.run(t, h.both(true, call{words: []string{"link", "exit", "0"}, dir: h.path("work/own")}))
 		wantEnd(t, r, 126, "refused")
-		if !strings.Contains(r.stderr, "which lies deeper than a direct child") || !strings.Contains(r.stderr, "\nhint: mask "+h.path("work/own/deep")) {
+		if !strings.Contains(r.stderr, "leads through the symbolic link") {
 			t.Errorf("%s", r)
+		}
+		for name, hidden := range map[string]string{"both": "work/own/deep/key", "link": "work/private/f"} {
+			r := h.run(t, h.both(true, call{words: []string{name, "cat", h.path(hidden)}, dir: h.path("work/here")}))
+			if r.status == 0 || strings.Contains(r.stdout, "hidden") {
+				t.Errorf("%s", r)
+			}
 		}
 		wantEnd(t, h.run(t, h.both(true, call{words: []string{"here", "exit", "0"}, dir: h.path("work/own")})), 0, "ok")
 		check := h.write(t, "deep.yaml", `filesystem: {write: ["{{cwd}}"], mask: ["{{cwd}}/deep/key"]}`+"\n", 0o644)
