@@ -137,7 +137,7 @@ func (t *trial) all() {
 	if owner == 0 {
 		owner = nobodyID
 	}
-	t.force.view = newView(t.force.plan.View, t.caller.tree.path("cwd"), owner)
+	t.force.view = newView(t.force.plan, t.caller.tree.path("cwd"), owner)
 
 	allowed, refused, killing := t.sort(append(allCalls(), t.policy.calls...))
 	if t.speaks() {

@@ -93,7 +93,12 @@ func (g *generator) filesystem(i int) {
 	if g.chance(40) || i%10 == 0 {
 		g.line("  proc: %s", []string{"subset", "full"}[g.IntN(2)])
 	}
-	var read, write, mask []string
+	var read, write []string
+	masks := []string{
+		t.path("read/pub"), t.path("read/dir"), t.path("read/dir/deep/pub"), t.path("write/pub"), t.path("write/dir"), t.path("lone"),
+		t.path("absent"), "/usr/share", "/usr/bin/env", "/proc/cpuinfo", "/proc/sys",
+	}
+	masked := 3
 	cwd := g.chance(20)
 	// What shows nothing of the host's directories leaves room for Unix
 	// sockets.
@@ -102,10 +107,13 @@ func (g *generator) filesystem(i int) {
 		read = pick(g, g.IntN(4), []string{t.path("read"), t.path("read/dir"), t.path("read/dir/deep"), t.path("write/ro")})
 		write = pick(g, g.IntN(3), []string{t.path("write"), t.path("read/rw"), t.path("read/dir/deep/rw")})
 		if cwd {
+			masked = 6
+			masks = append(masks, "{{cwd}}/pub", "{{cwd}}/dir", "{{cwd}}/closed", "{{cwd}}/absent", t.path("cwd/open"), t.path("cwd/shared"), t.path("cwd/none"))
 			if g.chance(50) {
 				write = append(write, "{{cwd}}")
 			} else {
 				read = append(read, "{{cwd}}")
+				masks = append(masks, "{{cwd}}/dir/pub", t.path("cwd/closed/pub"))
 			}
 		}
 	}
@@ -118,12 +126,6 @@ func (g *generator) filesystem(i int) {
 			read[k] = fmt.Sprintf("{path: %q, as: owner}", read[k])
 		}
 	}
-	if !cwd || !g.dirs {
-		mask = pick(g, g.IntN(3), []string{
-			t.path("read/pub"), t.path("read/dir"), t.path("read/dir/deep/pub"), t.path("write/pub"), t.path("write/dir"), t.path("lone"),
-			t.path("absent"), "/usr/share", "/usr/bin/env", "/proc/cpuinfo", "/proc/sys",
-		})
-	}
 	g.list("read", read)
 	g.list("write", write)
 	var exec []string
@@ -131,10 +133,17 @@ func (g *generator) filesystem(i int) {
 	case 0:
 		exec = []string{"view"}
 	case 1, 2:
-		exec = pick(g, 1+g.IntN(2), []string{t.path("exec"), t.path("exec/prog"), t.path("read/exe"), t.path("exec/plugins"), "-" + t.path("absent")})
+		from := []string{"-" + t.path("absent")}
+		if !slices.Contains(write, "{{cwd}}") { // in which code could lie
+			from = append(from, t.path("exec/prog"), t.path("read/exe"))
+			if g.dirs {
+				from = append(from, t.path("exec"), t.path("exec/plugins"))
+			}
+		}
+		exec = pick(g, 1+g.IntN(2), from)
 	}
 	g.list("exec", exec)
-	g.list("mask", mask)
+	g.list("mask", pick(g, g.IntN(masked), masks))
 	var tmpfs []string
 	for _, p := range pick(g, g.IntN(3), []string{"/tmp", "/dev/shm", "/agree/scratch", t.path("read/sub")}) {
 		tmpfs = append(tmpfs, fmt.Sprintf("{path: %q, size: %dK, files: %d}", p, 64<<g.IntN(5), 16+g.IntN(100)))

@@ -24,9 +24,10 @@ type view struct {
 // nobodyID stands for the id of a run that root launched.
 const nobodyID = 1 << 30
 
-func newView(steps []plan.Step, cwd string, owner uint32) *view {
+func newView(p *plan.Plan, cwd string, owner uint32) *view {
 	v := &view{owner: owner}
-	for _, s := range steps {
+	shown := false
+	for _, s := range p.View {
 		if s.Flags&plan.SourceCwd != 0 {
 			// The launch makes the directories above it, where nothing
 			// shows them.
@@ -36,10 +37,31 @@ func newView(steps []plan.Step, cwd string, owner uint32) *view {
 				}
 			}
 			s.Path, s.Source = cwd, cwd
+			shown = true
 		}
 		v.steps = append(v.steps, s)
 	}
+	for _, m := range p.Masks {
+		at := m.Path
+		if m.Cwd {
+			at = cwd + m.Path
+		}
+		// There is no symbolic link in the caller's directory, nor on the
+		// way to it.
+		if st, err := os.Lstat(at); shown && within(at, cwd) && err == nil {
+			v.hide(at, st.IsDir())
+		}
+	}
 	return v
+}
+
+// hide adds the steps with which a mask covers what is there.
+func (v *view) hide(p string, dir bool) {
+	if dir {
+		v.steps = append(v.steps, plan.Step{Kind: plan.Tmpfs, Path: p}, plan.Step{Kind: plan.Seal, Path: p})
+		return
+	}
+	v.steps = append(v.steps, plan.Step{Kind: plan.Tree, Path: p, Source: "/dev/null"})
 }
 
 func within(p, dir string) bool {
