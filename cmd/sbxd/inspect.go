@@ -61,8 +61,15 @@ commands require is there. Exit status 1 when anything is bad.`,
 					continue
 				}
 				files, tree := loader.CheckRegistry(path)
+				wrong := 0
 				for _, f := range files {
 					add(f.Path, f.Notes, f.Err)
+					if f.Err != nil {
+						wrong++
+					}
+				}
+				if tree == nil && wrong > 0 {
+					tree = fmt.Errorf("%s: %d of its %d bundles are bad", path, wrong, len(files))
 				}
 				add(path, nil, tree)
 			}

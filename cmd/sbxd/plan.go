@@ -87,7 +87,7 @@ func sayEvent(e loader.Event) {
 		}
 		ctl.Say(quiet, text+what+now+" again: "+e.Reason, "sbx history "+e.Name)
 	case loader.Quarantined:
-		ctl.Say(quiet, text+" is quarantined, and the name refuses: "+e.Reason, "sbx history "+e.Name+"\nsbx rollback "+e.Name+", or a new version of its bundle")
+		ctl.Say(quiet, text+" is quarantined, and the name refuses: "+e.Reason, ctl.HintQuarantined(e.Name))
 	case loader.Damaged:
 		ctl.Say(quiet, e.Reason)
 	}

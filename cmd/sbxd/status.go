@@ -57,6 +57,9 @@ func statusOf(err error) (status int, hints []string) {
 		if text == nil {
 			hints = append(hints, eng.Hint)
 		}
+		if eng.Status == engine.StatusSetup && eng.Feature == "" && errors.As(err, &bad) && !errors.Is(err, policy.ErrNotBuilt) {
+			return 126, hints // the bundle is bad in itself, as with an unknown key
+		}
 		return eng.Status, hints
 	case errors.Is(err, policy.ErrNotBuilt):
 		return 125, hints

@@ -16,9 +16,15 @@ const SettledHead = "SBXSETTLED "
 
 const notWritable = "the state directory must be writable by the registry's owner"
 
+// HintQuarantined says what lets a name run again that refuses after a
+// violation.
+func HintQuarantined(name string) string {
+	return "sbx history " + name + "\nsbx rollback " + name + " returns to an older version, sbx rollback --release " + name + " lets this one run again; or give its bundle a new version"
+}
+
 // Quarantined is the report of a name that refuses.
 func Quarantined(p *plan.Plan) *runner.Report {
-	r := refused(runner.StatusRefused, p.Command, errors.New(p.Refusal), "sbx history "+p.Command+"\nsbx rollback "+p.Command+", or a new version of its bundle")
+	r := refused(runner.StatusRefused, p.Command, errors.New(p.Refusal), HintQuarantined(p.Command))
 	r.Command, r.Version, r.Revision, r.Generation = p.Command, p.Version, p.Revision, p.Generation
 	return r
 }

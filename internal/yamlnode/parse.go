@@ -60,7 +60,7 @@ func Parse(file string, src []byte) (node *policy.Node, err error) {
 		return nil, p.syntax(err)
 	}
 	if len(tree.Docs) == 0 || tree.Docs[0].Body == nil {
-		return nil, p.errorf(policy.Pos{}, "", "empty document")
+		return nil, p.errorf(policy.Pos{}, "write {} to say nothing", "empty document")
 	}
 	if len(tree.Docs) > 1 {
 		return nil, p.errorf(policy.Pos{}, "one file holds one document", "several documents")

@@ -67,8 +67,8 @@ func TestParse(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, in, want, hint string }{
-		{"empty", "", "f: empty document", ""},
-		{"only a comment", "# x\n", "f: empty document", ""},
+		{"empty", "", "f: empty document", "write {} to say nothing"},
+		{"only a comment", "# x\n", "f: empty document", "write {} to say nothing"},
 		{"bytes", "a: \xff\n", "f:1:4: byte 0xff is not UTF-8", "write UTF-8"},
 		{"carriage return", "a: 1\r\n", "f:1:5: carriage return", "end lines with a newline alone"},
 		{"byte order mark", "\ufeffa: 1\n", "f:1:1: control character U+FEFF", ""},
