@@ -1,13 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // The rows of memory.
@@ -37,19 +37,22 @@ func pss(pid int) (float64, error) {
 }
 
 // initOf reads the pid of a run's init from the file of --result, whose first
-// line is there when the workload runs.
+// line is there when the workload runs, or a moment later by a daemon.
 func initOf(file string) (int, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return 0, err
+	for end := time.Now().Add(crowdLimit); ; time.Sleep(time.Millisecond) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return 0, err
+		}
+		line, _, whole := strings.Cut(string(text), "\n")
+		if whole {
+			_, rest, _ := strings.Cut(line, ":")
+			return strconv.Atoi(strings.Trim(rest, "} "))
+		}
+		if time.Now().After(end) {
+			return 0, fmt.Errorf("%s has no first line", file)
+		}
 	}
-	defer f.Close()
-	line, err := bufio.NewReader(f).ReadString('\n')
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(line, ":")
-	return strconv.Atoi(strings.TrimSpace(strings.Trim(rest, "}\n ")))
 }
 
 // memoryCold is init and supervisor, which is sbx itself, of one sandbox in

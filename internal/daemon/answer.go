@@ -267,7 +267,7 @@ func (c *call) launch(o runner.Options) {
 		o.HostUID, o.HostGID = c.caller.UID, c.caller.GID
 	}
 	key := poolKey{c.cmd.Plan, o.HostUID, o.HostGID}
-	warm := c.s.pool.take(key, &o)
+	warm := c.s.pool.get(key, &o)
 	if o.ID = c.s.nextID(c.start); warm != nil {
 		o.ID = warm.ID()
 	}

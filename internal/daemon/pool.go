@@ -110,16 +110,30 @@ func newPool(b Bounds, leaves *cgroup.Parent, audited bool, nextID func() string
 	return p
 }
 
-// take gives a sandbox for the call, or nil. Afterwards the caller tells
-// refill.
-func (p *pool) take(key poolKey, o *runner.Options) *runner.Prepared {
+// get gives a sandbox for the call: one that waits, else one that is made now.
+// nil: the call needs a whole launch, whose init is a copy of the daemon.
+// Afterwards the caller tells refill.
+func (p *pool) get(key poolKey, o *runner.Options) *runner.Prepared {
 	if !runner.Preparable(key.plan) || !runner.Fits(key.plan, o) {
 		return nil
 	}
+	one, possible := p.take(key)
+	if one != nil || !possible {
+		return one
+	}
+	one, err := p.prepare(key)
+	if err != nil {
+		return nil // a whole launch will say why
+	}
+	return one
+}
+
+// take gives a sandbox that waits, or nil and whether one can be made.
+func (p *pool) take(key poolKey) (one *runner.Prepared, possible bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil
+		return nil, false
 	}
 	s := p.shelf[key]
 	if s == nil {
@@ -134,13 +148,19 @@ func (p *pool) take(key poolKey, o *runner.Options) *runner.Prepared {
 		p.count--
 		if one.Ready() && time.Since(one.Made()) < maxAge {
 			p.told.Taken++
-			return one
+			return one, true
 		}
 		p.told.Retired++
 		p.discard(one)
 	}
 	p.told.Missed++
-	return nil
+	return nil, p.launcher != nil && !time.Now().Before(s.broken)
+}
+
+func (p *pool) prepare(key poolKey) (*runner.Prepared, error) {
+	return runner.Prepare(runner.Options{
+		Plan: key.plan, HostUID: key.uid, HostGID: key.gid, ID: p.nextID(), Via: viaDaemon, Audited: p.audited, Leaves: p.leaves, Launcher: p.launcher,
+	}, p.null)
 }
 
 // refill has sandboxes made for a key that was asked for.
@@ -255,9 +275,7 @@ func (p *pool) makeOne() bool {
 	if s == nil {
 		return false
 	}
-	one, err := runner.Prepare(runner.Options{
-		Plan: key.plan, HostUID: key.uid, HostGID: key.gid, ID: p.nextID(), Via: viaDaemon, Audited: p.audited, Leaves: p.leaves, Launcher: p.launcher,
-	}, p.null)
+	one, err := p.prepare(key)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {

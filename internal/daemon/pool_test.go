@@ -19,7 +19,7 @@ func TestPoolKeys(t *testing.T) {
 	p := idle(Bounds{Warm: 8})
 	old, now, other := &plan.Plan{Command: "a"}, &plan.Plan{Command: "a"}, &plan.Plan{Command: "b"}
 	for _, key := range []poolKey{{old, 1, 1}, {old, 2, 2}, {other, 1, 1}} {
-		if p.take(key, &runner.Options{Plan: key.plan}) != nil {
+		if p.get(key, &runner.Options{Plan: key.plan}) != nil {
 			t.Error("an empty shelf gives something")
 		}
 		p.refill(key)
@@ -27,7 +27,7 @@ func TestPoolKeys(t *testing.T) {
 	if len(p.shelf) != 3 {
 		t.Fatalf("%d shelves, want one for each plan and user: 3", len(p.shelf))
 	}
-	p.take(poolKey{now, 1, 1}, &runner.Options{Plan: now})
+	p.take(poolKey{now, 1, 1})
 	if _, ok := p.shelf[poolKey{old, 1, 1}]; ok || len(p.shelf) != 2 {
 		t.Errorf("%d shelves; those of the old revision must have gone", len(p.shelf))
 	}
@@ -53,7 +53,7 @@ func TestPoolKeys(t *testing.T) {
 func TestPoolWants(t *testing.T) {
 	p := idle(Bounds{Warm: 1})
 	a := poolKey{&plan.Plan{Command: "a"}, 0, 0}
-	p.take(a, &runner.Options{Plan: a.plan})
+	p.take(a)
 	if _, s := p.next(); s != nil {
 		t.Error("something is made before the first answer")
 	}
@@ -65,7 +65,7 @@ func TestPoolWants(t *testing.T) {
 		t.Error("more is made than the budget holds")
 	}
 	here := poolKey{&plan.Plan{Command: "here", View: []plan.Step{{Kind: plan.Tree, Flags: plan.SourceCwd}}}, 0, 0}
-	p.take(here, &runner.Options{Plan: here.plan})
+	p.get(here, &runner.Options{Plan: here.plan})
 	p.refill(here)
 	if _, ok := p.shelf[here]; ok {
 		t.Error("a view of the caller's directory has a shelf")

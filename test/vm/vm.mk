@@ -43,7 +43,7 @@ VM_C_ENV = SBX_TEST_SLOW=1 SBX_TEST_HOSTILE=/vm/bin/hostile SBX_TEST_PROBE=/vm/b
 # or want the programs of a Debian, and depend on no kernel.
 VM_OF_THE_HOST = Activated ActivatedOther AfterProbation BesideDaemon BrokenUpdateKeepsWhatRuns ConfigurationIsFollowed DaemonKilled DaemonKilledWhileChanging \
 	DaemonQuarantines Distrusted Drain DrainUnderCalls EarlyCounts EarlyKilled EarlyServed Floors KilledWhileLoading Load NewestSnapshotDamaged Operate OthersDaemon \
-	PlanDamaged PlanOfAnother PolicyChanged ProgramSwappedInALoop QuarantineRefuses ReloadVerb RevertBudget RevertToldOnce Rollback RunKeepsItsBundle \
+	PlanDamaged PlanOfAnother PolicyChanged ProgramSwappedInALoop QuarantineRefuses ReloadVerb RevertBudget RevertToldOnce Rollback RunKeepsItsBundle RunningIsSmall \
 	RunsUnderReload Same SameClosedPipe SameSignals SameStatusDescriptor SameStopped SecretParameter SignedOnly Status TCPWithTLS UnauditedRunDoesNotStart \
 	VerbsOnRuns ViolationsAfterProbation WaitingIsSmall WarmIsUsed
 VM_SKIP = ^Test($(subst $(space),|,$(strip $(VM_OF_THE_HOST))))$$
