@@ -36,7 +36,7 @@ type pool struct {
 	launcher *nsexec.Launcher
 	want     chan struct{}  // something is to be made
 	done     chan struct{}  // the worker has ended
-	going    sync.WaitGroup // what is thrown away
+	going    sync.WaitGroup // what is thrown away, or made for a call
 
 	mu     sync.Mutex
 	shelf  map[poolKey]*shelf
@@ -85,7 +85,7 @@ type shelf struct {
 const (
 	// perKey is how many sandboxes are kept for one key: two callers at once
 	// find one each while two are being made. At half of it the second waits
-	// for a whole launch, at twice the memory is mostly idle.
+	// for his to be made, at twice the memory is mostly idle.
 	perKey = 4
 	// maxAge is when a sandbox is thrown away unused: what the host mounts
 	// after it was made is not in it, and its clocks began when it was.
@@ -121,6 +121,7 @@ func (p *pool) get(key poolKey, o *runner.Options) *runner.Prepared {
 	if one != nil || !possible {
 		return one
 	}
+	defer p.going.Done()
 	one, err := p.prepare(key)
 	if err != nil {
 		return nil // a whole launch will say why
@@ -128,7 +129,8 @@ func (p *pool) get(key poolKey, o *runner.Options) *runner.Prepared {
 	return one
 }
 
-// take gives a sandbox that waits, or nil and whether one can be made.
+// take gives a sandbox that waits, or nil and whether one can be made: then the
+// pool does not end before the caller has told going.
 func (p *pool) take(key poolKey) (one *runner.Prepared, possible bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -154,7 +156,11 @@ func (p *pool) take(key poolKey) (one *runner.Prepared, possible bool) {
 		p.discard(one)
 	}
 	p.told.Missed++
-	return nil, p.launcher != nil && !time.Now().Before(s.broken)
+	if p.launcher == nil || time.Now().Before(s.broken) {
+		return nil, false
+	}
+	p.going.Add(1)
+	return nil, true
 }
 
 func (p *pool) prepare(key poolKey) (*runner.Prepared, error) {
@@ -222,10 +228,12 @@ func (p *pool) close() {
 	if !was {
 		close(p.want)
 		<-p.done
-		unix.Close(p.null)
 	}
 	// They remove control groups below a directory that is closed after this.
 	p.going.Wait()
+	if !was {
+		unix.Close(p.null)
+	}
 }
 
 // discard throws a sandbox away while its caller goes on.
