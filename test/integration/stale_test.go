@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -238,9 +239,30 @@ func TestPlanOfAnother(t *testing.T) {
 	}
 }
 
+// keepState removes what the test makes in the state directory of the host,
+// which is taken where SBX_STATE says nothing that can be: the next registry
+// with the inode of this one would have its state.
+func keepState(t *testing.T) {
+	t.Helper()
+	list := func() []string {
+		all, err := filepath.Glob("/var/lib/sbx/registry-*")
+		check(t, err)
+		return all
+	}
+	before := list()
+	t.Cleanup(func() {
+		for _, dir := range list() {
+			if !slices.Contains(before, dir) {
+				check(t, os.RemoveAll(dir))
+			}
+		}
+	})
+}
+
 // TestStateUnwritable: without a place for plans every run compiles, and runs.
 func TestStateUnwritable(t *testing.T) {
 	each(t, func(t *testing.T, h *host) {
+		keepState(t)
 		h.bundle(t, "tool", bin+"/act", "")
 		file := h.write(t, "file", "", 0o644)
 		closed := h.mkdir(t, "closed")
