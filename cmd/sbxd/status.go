@@ -57,8 +57,10 @@ func statusOf(err error) (status int, hints []string) {
 		if text == nil {
 			hints = append(hints, eng.Hint)
 		}
-		if eng.Status == engine.StatusSetup && eng.Feature == "" && errors.As(err, &bad) && !errors.Is(err, policy.ErrNotBuilt) {
-			return 126, hints // the bundle is bad in itself, as with an unknown key
+		// A mistake that has a place in a bundle, as an unknown key has, is the
+		// bundle's; what has none, as a lack of descriptors, is not.
+		if text != nil && errors.As(err, &bad) && eng.Status == engine.StatusSetup && eng.Feature == "" && !errors.Is(err, policy.ErrNotBuilt) {
+			return 126, hints
 		}
 		return eng.Status, hints
 	case errors.Is(err, policy.ErrNotBuilt):

@@ -2,11 +2,13 @@ package integration
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-project/sbx/internal/testenv"
 )
@@ -239,31 +241,30 @@ func TestPlanOfAnother(t *testing.T) {
 	}
 }
 
-// keepState removes what the test makes in the state directory of the host,
-// which is taken where SBX_STATE says nothing that can be: the next registry
-// with the inode of this one would have its state.
-func keepState(t *testing.T) {
+// removeState removes the state that this host's registry has in the state
+// directory of root, before and after the test: it is taken where SBX_STATE says
+// nothing that can be, and the next registry with this inode would have it.
+func (h *host) removeState(t *testing.T) {
 	t.Helper()
-	list := func() []string {
-		all, err := filepath.Glob("/var/lib/sbx/registry-*")
-		check(t, err)
-		return all
-	}
-	before := list()
+	var st unix.Stat_t
+	check(t, unix.Stat(h.path("registry"), &st))
+	dir := fmt.Sprintf("/var/lib/sbx/registry-%x-%x", st.Dev, st.Ino)
+	check(t, os.RemoveAll(dir))
 	t.Cleanup(func() {
-		for _, dir := range list() {
-			if !slices.Contains(before, dir) {
-				check(t, os.RemoveAll(dir))
-			}
+		if _, err := os.Stat(dir); err != nil {
+			t.Errorf("nothing was kept: %v", err)
 		}
+		check(t, os.RemoveAll(dir))
 	})
 }
 
 // TestStateUnwritable: without a place for plans every run compiles, and runs.
 func TestStateUnwritable(t *testing.T) {
 	each(t, func(t *testing.T, h *host) {
-		keepState(t)
 		h.bundle(t, "tool", bin+"/act", "")
+		if h.uid == 0 {
+			h.removeState(t)
+		}
 		file := h.write(t, "file", "", 0o644)
 		closed := h.mkdir(t, "closed")
 		if err := os.Chmod(closed, 0o555); err != nil {
